@@ -1,0 +1,193 @@
+"""The records that travel between rooms: frozen, typed, JSONL in and out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from charter.errors import UserError
+
+Role = Literal["system", "user", "assistant", "tool"]
+Finish = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Conversation = tuple[Message, ...]
+
+
+def user_prompt(text: str, system: str | None = None) -> Conversation:
+    """A one-turn conversation, with an optional system message before it."""
+    head = (Message("system", system),) if system else ()
+    return (*head, Message("user", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A prompt with one completion to imitate. `weight` scales its loss."""
+
+    id: str
+    prompt: Conversation
+    completion: str
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is."""
+
+    id: str
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    strength: float = 1.0
+    rater: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model said. `token_logprobs` (nats) are of the distribution really sampled from.
+
+    An endpoint that hides its tokens leaves `tokens` and `token_logprobs` empty and `logprob` None.
+    `finish == "error"` carries the reason in `error` and an empty text.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprob: float | None = None
+    token_logprobs: tuple[float, ...] = ()
+    finish: Finish = "stop"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A prompt and what was answered: what a judge or a reward looks at."""
+
+    id: str
+    prompt: Conversation
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judge's word on one exchange: `score` in [0, 1] and a label, or the reason why it is unscored."""
+
+    id: str
+    judge: str
+    label: str | None = None
+    score: float | None = None
+    unscored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. temperature 0 is greedy. `n` completions a prompt, each with its own random stream."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    n: int = 1
+    seed: int = 0
+    stop: tuple[str, ...] = field(default=())
+
+
+def conversation_of(row: Mapping[str, Any], where: str) -> Conversation:
+    """The conversation in a row's `messages` (or its `prompt`, a string or a list of messages).
+
+    Raises UserError naming `where` when neither is there or a message has no known role.
+    """
+    value = row.get("messages", row.get("prompt"))
+    if isinstance(value, str):
+        if not value.strip():
+            raise UserError(f"{where}: the prompt is empty. Give it some text or remove the row.")
+        return user_prompt(value)
+    if not isinstance(value, list) or not value:
+        raise UserError(f'{where}: needs "prompt" (a string) or "messages" (a list of role and content).')
+    turns: list[Message] = []
+    for turn in value:
+        if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant", "tool"):
+            raise UserError(f"{where}: every message needs a role (system, user, assistant or tool); got {turn!r}.")
+        turns.append(Message(turn["role"], str(turn.get("content") or "")))
+    return tuple(turns)
+
+
+def as_row(record: Any) -> dict[str, Any]:
+    """A record (frozen dataclass) as a JSON-ready dictionary; tuples become lists."""
+    return json.loads(json.dumps(asdict(record)))  # type: ignore[no-any-return]
+
+
+def demonstration_from(row: Mapping[str, Any]) -> Demonstration:
+    """The Demonstration that `as_row` wrote."""
+    return Demonstration(
+        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+    )
+
+
+def preference_from(row: Mapping[str, Any]) -> Preference:
+    """The Preference that `as_row` wrote."""
+    return Preference(
+        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+    )
+
+
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, row) of each non-empty line. Raises UserError naming file and line."""
+    try:
+        lines = path.open(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Check the path; relative paths start at the current folder.") from None
+    except (IsADirectoryError, PermissionError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    with lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(
+                        f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}). "
+                        "Each line must hold one JSON object."
+                    ) from None
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}, line {number}: a JSON object is needed, got {type(row).__name__}.")
+                yield number, row
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 text (byte {error.start}). Convert the file to UTF-8.") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all: to a temporary name, flushed, then renamed. Creates the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows one JSON object a line, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
