@@ -1,0 +1,1 @@
+"""Loading, chat templates, LoRA, generation and endpoints: everything that touches a model's weights or words."""

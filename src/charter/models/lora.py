@@ -1,0 +1,77 @@
+"""LoRA through peft: adapters in the model's own dtype, saved as adapter folders that name their base."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charter.errors import UserError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LoraSettings(BaseModel):
+    """Low-rank adapters (Hu et al. 2021)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(16, ge=1, description="Rank of the update.")
+    alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
+    targets: str | tuple[str, ...] = Field(
+        "all-linear", description='Names of the layers to adapt, or "all-linear" (all but the head).'
+    )
+
+
+def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftModel:
+    """Put fresh adapters on a model; only they are trainable. The B matrices are zero: the output is unchanged.
+
+    Adapters take the model's dtype (peft would upcast them to fp32, and each forward would then cast and multiply
+    in fp32); the optimiser keeps fp32 master copies, see `training/optimizer.py`.
+    Raises UserError when a target names no layer.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, config, autocast_adapter_dtype=False)  # type: ignore[return-value]
+        except ValueError as error:
+            raise UserError(f"LoRA cannot be put on this model: {error} Check `lora.targets`.") from None
+
+
+def save_adapter(model: PeftModel, base: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write the adapter and the tokenizer to `folder`, whole or not at all. `base` is the base's one-string name."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config: Any = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder.parent) as temporary:
+        building = Path(temporary) / "adapter"
+        model.save_pretrained(str(building))
+        tokenizer.save_pretrained(str(building))
+        replace_folder(building, folder)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    if old.exists():
+        import shutil
+
+        shutil.rmtree(old)
