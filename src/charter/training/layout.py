@@ -1,0 +1,201 @@
+"""Shared-prompt rows: the one data layout of every training method.
+
+A group is one prompt and its k completions (SFT k=1, preferences k=2, sampled groups k=G). A row holds one or more
+groups as one flat run of tokens without padding: each prompt once, followed by its completions. Positions restart at
+the prompt's end for each completion; a completion attends to its prompt and to itself (`attention.py`). So linear
+layers see no padding and no prompt is computed twice.
+Prefix sharing: Wang and Hegde 2024 (arXiv 2410.20305).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+_MAX_PADDED_SHARE = 0.25
+"""Groups share one attention call while padding them to the longest wastes no more than this share of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One prompt with its completions, as token ids. `key` names the source row in errors and counts."""
+
+    key: str
+    prompt: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens that the group takes in a row."""
+        return len(self.prompt) + sum(map(len, self.completions))
+
+
+@dataclass(frozen=True)
+class AttentionBlock:
+    """Groups of similar length that share one attention call.
+
+    gather_GL: flat token index of each slot (padding slots point at token 0).
+    segment_GL: 0 for the prompt, 1…k for the completions, -1 for padding.  position_GL: position ids.
+    """
+
+    gather_GL: Tensor
+    segment_GL: Tensor
+    position_GL: Tensor
+
+    def allowed(self, window: int | None) -> Tensor:
+        """Boolean mask (G, 1, L, L): key is the prompt or the query's own segment, not later, inside the window."""
+        query, key = self.segment_GL[:, :, None], self.segment_GL[:, None, :]
+        distance = self.position_GL[:, :, None] - self.position_GL[:, None, :]
+        allowed = ((key == query) | (key == 0)) & (distance >= 0)
+        if window is not None:
+            allowed &= distance < window
+        # A padding slot attends to itself: an empty row of the softmax would be NaN.
+        allowed |= torch.eye(query.shape[1], dtype=torch.bool, device=query.device)
+        return allowed[:, None]
+
+
+class Row:
+    """Several groups as one flat run of T tokens.
+
+    input_ids_T, position_ids_T: int64.
+    predict_N, target_N: for each completion token, the flat index whose hidden state predicts it, and its id.
+    sequence_N: which completion (0 … number of completions in the row - 1) the token belongs to.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = tuple(groups)
+        ids: list[int] = []
+        positions: list[int] = []
+        predict: list[int] = []
+        target: list[int] = []
+        sequence: list[int] = []
+        starts: list[int] = []
+        segments: list[list[int]] = []
+        count = 0
+        for group in self.groups:
+            if not group.prompt or not all(group.completions):
+                raise ValueError(f"row {group.key}: a group needs a prompt and completions of at least one token")
+            start, size = len(ids), len(group.prompt)
+            starts.append(start)
+            ids += group.prompt
+            positions += range(size)
+            segment = [0] * size
+            for number, completion in enumerate(group.completions, 1):
+                # The first completion token is predicted by the prompt's last token, the others by their neighbour.
+                first = len(ids)
+                predict += [start + size - 1, *range(first, first + len(completion) - 1)]
+                target += completion
+                sequence += [count] * len(completion)
+                ids += completion
+                positions += range(size, size + len(completion))
+                segment += [number] * len(completion)
+                count += 1
+            segments.append(segment)
+        self.tokens = len(ids)
+        self.completions = count
+        self.input_ids_T = torch.tensor(ids)
+        self.position_ids_T = torch.tensor(positions)
+        self.predict_N = torch.tensor(predict)
+        self.target_N = torch.tensor(target)
+        self.sequence_N = torch.tensor(sequence)
+        self._starts, self._segments = starts, segments
+
+    @cached_property
+    def layout(self) -> RowLayout:
+        """What attention needs to know; built once per row."""
+        return RowLayout(self.tokens, self._blocks())
+
+    def _blocks(self) -> list[AttentionBlock]:
+        order = sorted(range(len(self.groups)), key=lambda g: len(self._segments[g]), reverse=True)
+        blocks: list[AttentionBlock] = []
+        members: list[int] = []
+        for g in order:
+            longest = len(self._segments[members[0]]) if members else 0
+            used = sum(len(self._segments[m]) ** 2 for m in members) + len(self._segments[g]) ** 2
+            if members and used < (1 - _MAX_PADDED_SHARE) * (len(members) + 1) * longest**2:
+                blocks.append(self._block(members))
+                members = []
+            members.append(g)
+        blocks.append(self._block(members))
+        return blocks
+
+    def _block(self, members: list[int]) -> AttentionBlock:
+        longest = len(self._segments[members[0]])
+        gather = torch.zeros(len(members), longest, dtype=torch.long)
+        segment = torch.full((len(members), longest), -1)
+        position = torch.zeros(len(members), longest, dtype=torch.long)
+        for slot, g in enumerate(members):
+            start, size = self._starts[g], len(self._segments[g])
+            gather[slot, :size] = torch.arange(start, start + size)
+            segment[slot, :size] = torch.tensor(self._segments[g])
+            position[slot, :size] = self.position_ids_T[start : start + size]
+        return AttentionBlock(gather, segment, position)
+
+
+class RowLayout:
+    """The attention layout of one row; travels through the model as a forward keyword, never as state.
+
+    gather_S: flat token index per padded slot, all blocks one after another.  inverse_T: padded slot per token.
+    """
+
+    def __init__(self, tokens: int, blocks: Sequence[AttentionBlock]) -> None:
+        self.blocks = tuple(blocks)
+        self.gather_S = torch.cat([block.gather_GL.flatten() for block in blocks])
+        real_S = torch.cat([block.segment_GL.flatten() for block in blocks]) >= 0
+        self.slot_is_real_S = real_S
+        self.padded = not bool(real_S.all())
+        slots = torch.arange(len(self.gather_S))[real_S]
+        self.inverse_T = torch.empty(tokens, dtype=torch.long)
+        self.inverse_T[self.gather_S[real_S]] = slots
+        self._masks: dict[tuple[int | None, torch.dtype | None], list[Tensor]] = {}
+
+    def masks(self, window: int | None, dtype: torch.dtype | None) -> list[Tensor]:
+        """Per block, the mask of `allowed`: additive in `dtype`, or boolean when dtype is None. Built once."""
+        key = (window, dtype)
+        if key not in self._masks:
+            allowed = [block.allowed(window) for block in self.blocks]
+            if dtype is not None:
+                allowed = [
+                    torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+                    for mask in allowed
+                ]
+            self._masks[key] = allowed
+        return self._masks[key]
+
+    def to(self, device: torch.device) -> RowLayout:
+        """This layout with its tensors on `device`."""
+        if self.gather_S.device == device:
+            return self
+        moved = object.__new__(RowLayout)
+        moved.blocks = tuple(
+            AttentionBlock(b.gather_GL.to(device), b.segment_GL.to(device), b.position_GL.to(device))
+            for b in self.blocks
+        )
+        moved.gather_S, moved.inverse_T = self.gather_S.to(device), self.inverse_T.to(device)
+        moved.slot_is_real_S, moved.padded = self.slot_is_real_S.to(device), self.padded
+        moved._masks = {}
+        return moved
+
+
+def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
+    """Bin-pack groups into rows of at most `budget` tokens: indices into `groups`, first-fit decreasing.
+
+    A group longer than the budget gets a row of its own. Deterministic; ties keep the order given.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(groups)), key=lambda i: -groups[i].length):
+        size = groups[index].length
+        for row, left in enumerate(room):
+            if size <= left:
+                rows[row].append(index)
+                room[row] -= size
+                break
+        else:
+            rows.append([index])
+            room.append(budget - size)
+    return rows

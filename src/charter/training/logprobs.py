@@ -1,0 +1,163 @@
+"""Log-probabilities of completion tokens, without ever holding the full logits.
+
+The body runs once over a row; the output head is applied only at the positions that predict completion tokens, in
+chunks, with fp32 reductions. With a frozen head (LoRA) the gradient with respect to each hidden state,
+W[y] - softmax(z) W, is formed while the chunk's logits exist, so backward needs no second pass over the vocabulary;
+with a trained head the chunk is recomputed in backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from charter.errors import UserError
+from charter.training.attention import LAYOUT_KEYWORD, using_rows
+from charter.training.layout import Group, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class HeadForm:
+    """How logits come from the head's product: z = scale · (h W^T + b), then cap · tanh(z / cap) when capped."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+
+def head_form(config: Any) -> HeadForm:
+    """The form that a transformers config asks for: Cohere multiplies, Granite divides, Gemma 2 caps."""
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    return HeadForm(scale, float(cap) if cap else None)
+
+
+class CompletionLogprobs(nn.Module):
+    """A causal language model whose forward maps a row to completion log-probs.
+
+    It is one module with body and head inside, so that it can be the root that FSDP2 shards.
+    Raises UserError when body and head do not reproduce the model's own logits (checked once, on a short probe).
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._form = head_form(inner.config)
+        # Kept out of the module tree: they are parts of `model` already.
+        self.__dict__["_body"] = inner.base_model
+        self.__dict__["_head"] = inner.get_output_embeddings()
+        self.__dict__["_inner"] = inner
+        self._verify()
+
+    def forward(self, row: Row) -> Tensor:
+        """logp_N in nats, fp32: one per completion token of the row, in the row's order."""
+        device = self._head.weight.device
+        with using_rows(self._inner):
+            hidden = self._body(
+                input_ids=row.input_ids_T.to(device)[None],
+                position_ids=row.position_ids_T.to(device)[None],
+                use_cache=False,
+                **{LAYOUT_KEYWORD: row.layout.to(device)},
+            ).last_hidden_state[0]
+        hidden_ND = hidden.index_select(0, row.predict_N.to(device))
+        return self.head_logprobs(hidden_ND, row.target_N.to(device))
+
+    def head_logprobs(self, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+        """Log-probs (N,), fp32, of the target tokens at the given hidden states."""
+        weight, bias = self._head.weight, getattr(self._head, "bias", None)
+        if torch.is_grad_enabled() and (weight.requires_grad or (bias is not None and bias.requires_grad)):
+            chunks = [
+                torch.utils.checkpoint.checkpoint(_chunk_logprobs, h, weight, bias, t, self._form, use_reentrant=False)
+                for h, t in zip(hidden_ND.split(_CHUNK), target_N.split(_CHUNK), strict=True)
+            ]
+            return torch.cat(chunks)
+        logp: Tensor = _FrozenHead.apply(hidden_ND, weight, bias, target_N, self._form)
+        return logp
+
+    @torch.no_grad()
+    def _verify(self) -> None:
+        was_training = self.training
+        self.eval()
+        vocabulary = self._head.weight.shape[0]
+        prompt, completion = (1, 2, 3), (4, 5, 6, 7)
+        ids = tuple(i % vocabulary for i in prompt + completion)
+        row = Row([Group("probe", ids[:3], (ids[3:],))])
+        ours = self(row)
+        logits = self.model(input_ids=torch.tensor([ids], device=self._head.weight.device)).logits[0].float()
+        theirs = logits.log_softmax(-1)[2:-1].gather(1, row.target_N.to(logits.device)[:, None])[:, 0]
+        self.train(was_training)
+        tolerance = 1e-3 if self._head.weight.dtype == torch.float32 else 0.15
+        if not torch.allclose(ours, theirs, atol=tolerance, rtol=0.02):
+            worst = (ours - theirs).abs().max().item()
+            raise UserError(
+                f"{type(self._inner).__name__} cannot run on shared-prompt rows: its log-probs differ by {worst:.3g} "
+                "nats from the model's own on a probe. Its attention or its head has a form this version does not "
+                "know; please report the architecture."
+            )
+
+
+def sum_by_completion(values_N: Tensor, row: Row) -> Tensor:
+    """Per-completion sums (C,) of per-token values (N,), in fp32."""
+    total = torch.zeros(row.completions, dtype=torch.float32, device=values_N.device)
+    return total.index_add(0, row.sequence_N.to(values_N.device), values_N.float())
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, form: HeadForm) -> Tensor:
+    """fp32 logits before capping."""
+    return torch.nn.functional.linear(hidden, weight, bias).float() * form.scale
+
+
+def _chunk_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, form: HeadForm) -> Tensor:
+    logits = _logits(hidden, weight, bias, form)
+    if form.cap is not None:
+        logits = form.cap * torch.tanh(logits / form.cap)
+    return logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(1)
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Log-probs under a frozen head; the gradient per hidden state is formed in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias: Tensor | None, target_N: Tensor, form: HeadForm
+    ) -> Tensor:
+        needs_grad = ctx.needs_input_grad[0]
+        logps, slopes = [], []
+        for hidden, target in zip(hidden_ND.split(_CHUNK), target_N.split(_CHUNK), strict=True):
+            logits = _logits(hidden, weight_VD, bias, form)
+            slope_of_cap = None
+            if form.cap is not None:
+                squashed = torch.tanh(logits / form.cap)
+                logits = form.cap * squashed
+                slope_of_cap = 1 - squashed.square_() if needs_grad else None
+            top = logits.amax(1, keepdim=True)
+            picked = logits.gather(1, target[:, None])
+            weights = logits.sub_(top).exp_()
+            total = weights.sum(1, keepdim=True)
+            logps.append((picked - top - total.log())[:, 0])
+            if needs_grad:
+                # d logp / dz = onehot(y) - softmax(z), written over the exponentials.
+                weights.div_(total).neg_()
+                weights.scatter_add_(1, target[:, None], torch.ones_like(picked))
+                if slope_of_cap is not None:
+                    weights.mul_(slope_of_cap)
+                slopes.append((weights.to(weight_VD.dtype) @ weight_VD).float().mul_(form.scale))
+        if needs_grad:
+            ctx.save_for_backward(torch.cat(slopes))
+            ctx.dtype = hidden_ND.dtype
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slopes_ND,) = ctx.saved_tensors
+        return (slopes_ND * grads[0][:, None]).to(ctx.dtype), None, None, None, None

@@ -1,0 +1,185 @@
+"""The one training loop. A method brings its groups and an objective; everything else is here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from charter.errors import Unfinished, UserError
+from charter.progress import Bar
+from charter.training.checkpoint import load_checkpoint, save_checkpoint
+from charter.training.layout import Group, Row, pack
+from charter.training.logprobs import CompletionLogprobs
+from charter.training.metrics import MetricsLog
+from charter.training.optimizer import MasterAdamW, learning_rate
+from charter.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class Tally:
+    """Sums and counts of logged quantities over the rows of a step."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, total: Tensor | float, count: float) -> None:
+        """Add a sum over `count` items."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(total)
+        self.counts[name] = self.counts.get(name, 0.0) + count
+
+    def means(self) -> dict[str, float]:
+        """Mean of every quantity."""
+        return {name: total / max(self.counts[name], 1e-12) for name, total in self.sums.items()}
+
+
+class Objective(Protocol):
+    """What a method minimises."""
+
+    def weight(self, group: Group) -> float:
+        """How much a group counts in the batch mean. The loss of a step is sum of losses / sum of weights."""
+        ...
+
+    def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
+        """The summed (not averaged) loss of a row, from its completion log-probs; logs into `tally`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run was: optimiser steps, tokens run (forward and backward), seconds of this process."""
+
+    steps: int
+    tokens: int
+    seconds: float
+
+
+def train(
+    model: PreTrainedModel,
+    objective: Objective,
+    groups: Sequence[Group],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    title: str,
+) -> TrainResult:
+    """Train the model's trainable weights in place; resumes from the checkpoints in `folder` when there are any.
+
+    Splitting a batch into rows does not change its loss: every row's summed loss is divided by the batch's weight.
+    Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
+    """
+    if not groups:
+        raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
+    logprobs = CompletionLogprobs(model)
+    _train_mode(model, settings)
+    optimizer = MasterAdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+    fingerprint = _fingerprint(groups, settings)
+    saved = load_checkpoint(folder / "checkpoints", fingerprint)
+    done = 0
+    if saved:
+        done, tensors = saved
+        optimizer.load(tensors)
+    per_epoch = math.ceil(len(groups) / settings.batch_size)
+    total = per_epoch * settings.epochs
+    metrics = MetricsLog(folder, done)
+    begun = time.monotonic()
+    tokens = 0
+    try:
+        with Bar(title, total, "steps") as bar:
+            bar.update(done)
+            for step in range(done, total):
+                started = time.monotonic()
+                batch = _batch(groups, settings, step, per_epoch)
+                values, step_tokens = _step(logprobs, objective, batch, optimizer, settings, step, total)
+                seconds = time.monotonic() - started
+                tokens += step_tokens
+                rate = step_tokens / seconds
+                metrics.write(
+                    step + 1,
+                    {
+                        "epoch": (step + 1) / per_epoch,
+                        **values,
+                        "tokens": step_tokens,
+                        "tokens_per_second": rate,
+                        "seconds": seconds,
+                    },
+                )
+                bar.update(step + 1, f"loss {values['loss']:.3f} · {rate:.0f} tokens/s")
+                if (step + 1) % settings.save_every == 0 or step + 1 == total:
+                    save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint)
+    finally:
+        metrics.close()
+        model.eval()
+    return TrainResult(total, tokens, time.monotonic() - begun)
+
+
+def _step(
+    logprobs: CompletionLogprobs,
+    objective: Objective,
+    batch: Sequence[Group],
+    optimizer: MasterAdamW,
+    settings: TrainSettings,
+    step: int,
+    total: int,
+) -> tuple[dict[str, float], int]:
+    # Dropout depends on the step alone, so a resumed run draws what an uninterrupted one would have drawn.
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    weight = sum(objective.weight(group) for group in batch)
+    tally, loss_sum, tokens = Tally(), 0.0, 0
+    for indices in pack(batch, settings.row_tokens):
+        row = Row([batch[i] for i in indices])
+        loss = objective.loss(logprobs(row), row, tally) / weight
+        if not torch.isfinite(loss):
+            keys = ", ".join(group.key for group in row.groups[:8])
+            raise Unfinished(
+                f"The loss became {loss.item()} at step {step + 1} (rows: {keys}). The last checkpoint is kept. Lower "
+                "the learning rate, or look at these rows."
+            )
+        loss.backward()
+        optimizer.accumulate()
+        loss_sum += loss.item()
+        tokens += row.tokens
+    rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
+    norm = optimizer.step(rate, settings.max_grad_norm)
+    return {"loss": loss_sum, **tally.means(), "grad_norm": norm, "learning_rate": rate}, tokens
+
+
+def _batch(groups: Sequence[Group], settings: TrainSettings, step: int, per_epoch: int) -> list[Group]:
+    epoch, place = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    start = place * settings.batch_size
+    return [groups[i] for i in order[start : start + settings.batch_size]]
+
+
+def _train_mode(model: PreTrainedModel, settings: TrainSettings) -> None:
+    model.train()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_disable()
+
+
+def _fingerprint(groups: Sequence[Group], settings: TrainSettings) -> str:
+    """What must not change between a checkpoint and its resume: the data and every setting but bookkeeping."""
+    digest = hashlib.sha256()
+    for group in groups:
+        digest.update(repr((group.key, group.prompt, group.completions)).encode())
+    digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
+    return digest.hexdigest()

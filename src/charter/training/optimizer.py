@@ -1,0 +1,88 @@
+"""AdamW on fp32 master copies, with fp32 gradient accumulation, for weights that live in bf16.
+
+bf16 keeps 8 bits of mantissa: an update of lr 1e-5 to a weight near 1 would round away, and so would small gradients
+added to a large sum. Masters and sums are fp32; the bf16 weights are re-cast from them after each step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Schedule = Literal["linear", "cosine", "constant"]
+
+
+class MasterAdamW:
+    """AdamW (Loshchilov and Hutter 2019) over `parameters`, in the order given."""
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], *, betas: tuple[float, float], eps: float, weight_decay: float
+    ) -> None:
+        self.parameters = list(parameters)
+        # A copy even for fp32 weights: one code path, and the sum of gradients never aliases `.grad`.
+        self.masters = [nn.Parameter(p.detach().float().clone()) for p in self.parameters]
+        self._adam = torch.optim.AdamW(self.masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def accumulate(self) -> None:
+        """Move the gradients of one backward pass into the fp32 sums."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = parameter.grad.float()
+            else:
+                master.grad += parameter.grad
+            parameter.grad = None
+
+    def step(self, lr: float, max_grad_norm: float) -> float:
+        """Clip the summed gradients to `max_grad_norm` (global 2-norm), update, re-cast. Returns the norm before."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_grad_norm))
+        for group in self._adam.param_groups:
+            group["lr"] = lr
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        self.cast()
+        return norm
+
+    @torch.no_grad()
+    def cast(self) -> None:
+        """Write the masters into the model's weights."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            parameter.copy_(master)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Masters and moments by name, for a checkpoint."""
+        saved: dict[str, Tensor] = {}
+        for index, master in enumerate(self.masters):
+            saved[f"{index}.master"] = master.detach()
+            for name, value in self._adam.state.get(master, {}).items():
+                saved[f"{index}.{name}"] = value
+        return saved
+
+    def load(self, saved: dict[str, Tensor]) -> None:
+        """Restore what `tensors` gave, and the model's weights with it."""
+        with torch.no_grad():
+            for index, master in enumerate(self.masters):
+                master.copy_(saved[f"{index}.master"])
+                names = ("step", "exp_avg", "exp_avg_sq")
+                state = {name: saved[f"{index}.{name}"].clone() for name in names if f"{index}.{name}" in saved}
+                if state:
+                    self._adam.state[master] = state
+        self.cast()
+
+
+def learning_rate(step: int, total: int, peak: float, warmup: float, schedule: Schedule) -> float:
+    """Learning rate of step `step` (from 0) of `total`: linear warm-up over `warmup` of the steps, then decay to 0."""
+    rising = math.ceil(total * warmup)
+    if step < rising:
+        return peak * (step + 1) / rising
+    share = (step - rising) / max(total - rising, 1)
+    if schedule == "linear":
+        return peak * (1 - share)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * share))
+    return peak
