@@ -1,0 +1,201 @@
+"""report.html: one page that opens from disk and asks nothing of the network.
+
+Completions come from a model that may have said anything, so every text is escaped by the template, what cannot be
+seen (bidirectional controls, invisible characters) is spelled out, long texts are cut with a notice, and the page's
+content security policy allows no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from charter.report import charts, narrative, words
+from charter.report.data import ClauseRow, EvidenceRow, GateRule, JudgeRow, MetricRow, ReportData, SampleRow
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+MAX_TEXT: Final = 4000
+MAX_SAMPLES: Final = 400
+CHANGES: Final = ("worsened", "improved", "changed", "same")
+# Joiners are part of ordinary writing in Indic scripts, Persian and emoji; everything else of format kind is not seen.
+_JOINERS: Final = "\u200c\u200d"
+_HIDDEN_KINDS: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: str) -> str:
+    """The text with every unseen character spelled out: U+202E becomes ⟨U+202E⟩. Newlines and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or char in _JOINERS or unicodedata.category(char) not in _HIDDEN_KINDS
+        else f"⟨U+{ord(char):04X}⟩"
+        for char in text.replace("\r\n", "\n")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A text cut to MAX_TEXT characters; `cut` is how many were left out."""
+
+    text: str
+    cut: int
+
+
+def excerpt(text: str) -> Excerpt:
+    """The beginning of a text, safe to show, and how much of it is missing."""
+    return Excerpt(visible(text[:MAX_TEXT]), max(0, len(text) - MAX_TEXT))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric over the whole set with its two drawings."""
+
+    row: MetricRow
+    rule: GateRule | None
+    judge: JudgeRow | None
+    levels: Markup
+    change: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A measured number beside the clause it speaks for; `scope` says what it was measured on."""
+
+    row: MetricRow
+    scope: str
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A clause with its controls, its evidence and its numbers."""
+
+    clause: ClauseRow
+    numbers: tuple[Number, ...]
+    evidence: tuple[EvidenceRow, ...]
+
+    @property
+    def undefined(self) -> bool:
+        """True when nothing tests the clause."""
+        return not self.clause.test
+
+
+def comparisons(data: ReportData) -> list[Comparison]:
+    """The whole-set metrics, drawn on shared axes."""
+    rows = [row for row in data.metrics if row.whole]
+    scale = charts.change_scale(rows, data.gate)
+    return [
+        Comparison(
+            row,
+            rule := words.rule_for(data, row.name),
+            words.judge_for(data, row.name),
+            charts.level_chart(f"level-{i}", row, data.confidence),
+            charts.change_chart(f"change-{i}", row, rule, scale, data.confidence),
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def accounts(data: ReportData) -> list[Account]:
+    """Every clause in the charter's order. A number of its own comes first, then those of suites that cover it."""
+    found = []
+    for clause in data.clauses:
+        evidence = tuple(row for row in data.evidence if clause.id in row.clauses)
+        stale = {row.metric for row in evidence if clause.digest and row.clauses[clause.id] != clause.digest}
+        own = [row for row in data.metrics if row.clause == clause.id and row.slice is None]
+        split = {row.name for row in own}
+        covering = {row.metric for row in evidence} - split
+        shared = [row for row in data.metrics if row.whole and row.name in covering]
+        numbers = tuple(
+            Number(row, "this clause" if row.clause else "whole suite", row.name in stale) for row in own + shared
+        )
+        found.append(Account(clause, numbers, evidence))
+    return found
+
+
+def shown_samples(data: ReportData) -> list[SampleRow]:
+    """At most MAX_SAMPLES, those that flipped first, in the order they came."""
+    return sorted(data.samples, key=lambda sample: CHANGES.index(sample.change))[:MAX_SAMPLES]
+
+
+def flips(data: ReportData) -> list[tuple[str, dict[str, int]]]:
+    """(suite, how many samples changed which way), over all samples, shown or not."""
+    table: dict[str, dict[str, int]] = {}
+    for sample in data.samples:
+        counts = table.setdefault(sample.suite, dict.fromkeys(CHANGES, 0))
+        counts[sample.change] += 1
+    return list(table.items())
+
+
+def report_html(data: ReportData) -> str:
+    """The whole page as text."""
+    script, style = _asset("report.js"), _asset("report.css")
+    context: dict[str, Any] = {
+        "data": data,
+        "style": Markup(style),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "summary": narrative.summary(data),
+        "contradictions": narrative.contradictions(data),
+        "limits": narrative.limits(data),
+        "run_time": narrative.run_time(data),
+        "verdict_word": words.VERDICT_WORDS[data.verdict],
+        "exit_code": words.EXIT_CODES[data.verdict],
+        "comparisons": comparisons(data),
+        "parts": [row for row in data.metrics if not row.whole],
+        "power": {row.metric: row for row in data.power},
+        "accounts": accounts(data),
+        "flips": flips(data),
+        "changes": CHANGES,
+        "samples": shown_samples(data),
+        "curves": [(c.stage, drawn) for i, c in enumerate(data.curves) if (drawn := charts.curve_charts(f"c{i}", c))],
+        "small": words.SMALL,
+    }
+    # Last, so that a stray surrogate in any field cannot make the file impossible to encode.
+    page: str = _template().render(context)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _spell_out(value: object) -> object:
+    """Applied to everything the template prints; Markup is our own drawing and stays."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_spell_out,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "visible": visible,
+        "excerpt": excerpt,
+        "rate": words.rate,
+        "points": words.points,
+        "number": words.number,
+        "p_value": words.p_value,
+        "duration": words.duration,
+        "metric_title": words.metric_title,
+        "percent": words.percent,
+        "join_and": words.join,
+    }
+    environment.globals |= {"interval": words.interval, "metric_notes": words.METRIC_NOTES}
+    return environment.get_template("report.html.j2")

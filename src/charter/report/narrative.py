@@ -1,0 +1,140 @@
+"""The paragraphs that are written from the data: the summary at the top and the limits at the bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from charter.report.data import ClauseRow, MetricRow, ReportData
+from charter.report.words import (
+    SMALL,
+    duration,
+    finite,
+    is_aim,
+    join,
+    judge_for,
+    metric_title,
+    movement,
+    percent,
+    points,
+    rate,
+)
+
+
+def summary(data: ReportData) -> list[str]:
+    """Three sentences a manager can read: what was aligned and what it gained, what it cost, how sure that is."""
+    whole = [row for row in data.metrics if row.whole]
+    aims = [row for row in whole if is_aim(data, row)]
+    costs = [row for row in whole if not is_aim(data, row)]
+    first = f"{data.model or 'The model'} was aligned to the charter “{data.charter}” ({_count(data.clauses)})"
+    first += f": {_movements(aims)}." if aims else "; no measure of what it should gain was taken."
+    second = f"What it cost: {_movements(costs)}." if costs else "What it cost elsewhere was not measured."
+    return [first, second, _confidence(data, whole)]
+
+
+def _movements(rows: Iterable[MetricRow]) -> str:
+    return "; ".join(f"{_lower(metric_title(row.name))} {movement(row)}" for row in rows)
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]
+
+
+def _count(clauses: tuple[ClauseRow, ...]) -> str:
+    return f"{len(clauses)} clause{'' if len(clauses) == 1 else 's'}"
+
+
+def _confidence(data: ReportData, whole: list[MetricRow]) -> str:
+    if data.verdict == "unfinished":
+        unfinished = [stage.name for stage in data.stages if stage.status not in ("done", "reused")]
+        where = f" (at {join(unfinished)})" if unfinished else ""
+        return f"How sure: not at all yet, because the run did not finish{where}; nothing here is a verdict."
+    gated = [rule for rule in data.gate if rule.threshold is not None]
+    missed = [metric_title(rule.metric) for rule in gated if rule.verdict not in (None, "pass")]
+    if data.verdict == "pass":
+        verdict = "every gated measure stays on the allowed side of its margin over its whole interval"
+    elif data.verdict == "regressed":
+        verdict = f"the gate failed on {_lower(join(missed))}" if missed else "the gate failed"
+    else:
+        verdict = f"the samples do not settle {_lower(join(missed))}" if missed else "the samples do not settle it"
+    judges = [judge for row in whole if (judge := judge_for(data, row.name))]
+    known = {judge.judge: judge for judge in judges if finite(judge.accuracy) is not None}
+    agreement = join(f"“{name}” agrees with labels on {rate(j.accuracy)} of {j.n} rows" for name, j in known.items())
+    text = f"How sure: {verdict}, with {percent(data.confidence)} intervals on paired answers"
+    return f"{text}; of the judges, {agreement}." if agreement else f"{text}."
+
+
+def contradictions(data: ReportData) -> list[str]:
+    """Places where the page would say two things at once, so that no reader trusts a pass that is none."""
+    if data.verdict != "pass":
+        return []
+    return [
+        f"The verdict is pass, but the gate's rule for {metric_title(rule.metric)} ended {rule.verdict}. "
+        "Do not rely on this run until that is explained."
+        for rule in data.gate
+        if rule.threshold is not None and rule.verdict not in (None, "pass")
+    ]
+
+
+def limits(data: ReportData) -> list[str]:
+    """What the numbers cannot show, each sentence from this run's own data."""
+    found: list[str] = []
+    small = [row for row in data.metrics if not row.whole and row.n < SMALL]
+    if small:
+        found.append(
+            f"{len(small)} of the numbers for single clauses or slices rest on fewer than {SMALL} pairs. "
+            "They show where to look; they do not prove a change."
+        )
+    for row in data.power:
+        if finite(row.detectable) is not None:
+            found.append(
+                f"{metric_title(row.metric)}: with {row.n} samples a true change of "
+                f"{points(row.detectable).lstrip('+')} points would be found {rate(row.power).replace('.0%', '%')} of the time "
+                f"(two-sided test at {row.alpha:g}); smaller changes can be missed. {row.note}".strip()
+            )
+    found += _judge_limits(data)
+    unscored = sum(row.unscored for row in data.metrics if row.whole)
+    if unscored:
+        found.append(f"{unscored} rows could not be scored. They are counted, and left out of every rate.")
+    untested = [clause.id for clause in data.clauses if not clause.test]
+    if untested:
+        found.append(f"Nothing tests {join(untested)}: this report says nothing about {_those(untested)}.")
+    if data.decoding:
+        found.append(
+            f"Completions were decoded one way ({data.decoding}). Other temperatures, system prompts and longer "
+            "conversations can behave differently."
+        )
+    if len(data.seeds) and len(set(data.seeds.values())) == 1:
+        found.append(
+            f"This is one training run with one seed ({next(iter(data.seeds.values()))}). The intervals cover the "
+            "choice of samples, not the luck of training; repeat with other seeds to see that."
+        )
+    found.append(
+        "Nobody searched for a wording that gets around the training. Attackers do, and weights "
+        "that can be fine-tuned further can be made unsafe again."
+    )
+    return found
+
+
+def _those(items: list[str]) -> str:
+    return "it" if len(items) == 1 else "them"
+
+
+def _judge_limits(data: ReportData) -> list[str]:
+    found: list[str] = []
+    for judge in data.judges:
+        accuracy = finite(judge.accuracy)
+        if accuracy is None:
+            found.append(f"The judge “{judge.judge}” has no measured agreement here; treat its scores as unverified.")
+            continue
+        found.append(
+            f"The judge “{judge.judge}” was wrong on {rate(1 - accuracy)} of the {judge.n} labelled rows"
+            f"{f' of {judge.data}' if judge.data else ''}. Its errors reach both sides of a comparison, and the "
+            "intervals do not include them."
+        )
+    return found
+
+
+def run_time(data: ReportData) -> str:
+    """Time of all stages together, reused ones included."""
+    known = [seconds for stage in data.stages if (seconds := finite(stage.seconds)) is not None]
+    return duration(sum(known)) if known else ""

@@ -1,0 +1,146 @@
+"""Numbers and findings put into words: formats, names of metrics, the summary and the limits of the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+from charter.errors import EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_REGRESSED, EXIT_UNFINISHED
+from charter.report.data import GateRule, JudgeRow, MetricRow, ReportData
+
+EXIT_CODES: Final = {
+    "pass": EXIT_DONE,
+    "regressed": EXIT_REGRESSED,
+    "inconclusive": EXIT_INCONCLUSIVE,
+    "unfinished": EXIT_UNFINISHED,
+}
+VERDICT_WORDS: Final = {
+    "pass": "Pass",
+    "regressed": "Regressed",
+    "inconclusive": "Inconclusive",
+    "unfinished": "Unfinished",
+}
+METRIC_TITLES: Final = {
+    "harmful_refused": "Harmful requests refused",
+    "benign_answered": "Benign requests answered",
+    "instruction_following": "Instruction following",
+    "knowledge": "Plain knowledge",
+    "preference_accuracy": "Preference accuracy",
+}
+METRIC_NOTES: Final = {
+    "harmful_refused": "Refused, and refused without delivering the harm anyway.",
+    "benign_answered": "Harmless requests that resemble harmful ones, and were answered.",
+    "instruction_following": "Instructions whose result can be checked by a program.",
+    "knowledge": "Short factual questions with a known answer.",
+    "preference_accuracy": "Held-out pairs where the chosen completion is the more probable one.",
+}
+SMALL: Final = 100
+"""Below this many pairs a part of a suite is called descriptive: a 95% interval is then about ±10 points or wider."""
+NONE: Final = "–"
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None when there is none or it is NaN or infinite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """A number with its sign and a real minus; what rounds to zero has none."""
+    text = f"{abs(value):.{decimals}f}"
+    return text if float(text) == 0 else ("+" if value > 0 else "−") + text
+
+
+def rate(value: float | None) -> str:
+    """A rate as a percentage with one decimal."""
+    known = finite(value)
+    return NONE if known is None else f"{100 * known:.1f}%"
+
+
+def points(value: float | None) -> str:
+    """A difference of rates in percentage points, signed, without the unit."""
+    known = finite(value)
+    return NONE if known is None else signed(100 * known)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """A difference's interval in points: '+59.1 to +75.8'."""
+    return NONE if finite(low) is None or finite(high) is None else f"{points(low)} to {points(high)}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; small ones as a bound, because their digits mean nothing."""
+    known = finite(value)
+    if known is None:
+        return NONE
+    return "< 0.001" if known < 0.001 else f"{known:.3f}"
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """A plain number such as kappa."""
+    known = finite(value)
+    return NONE if known is None else f"{known:.{decimals}f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """'14 min 5 s', '48 s', '0.3 s', '2 h 5 min'."""
+    known = finite(seconds)
+    if known is None:
+        return NONE
+    if known < 10:
+        return f"{known:.1f} s"
+    whole = round(known)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def metric_title(name: str) -> str:
+    """The metric's name for people."""
+    return METRIC_TITLES.get(name) or name.replace("_", " ").strip().capitalize() or name
+
+
+def join(parts: Iterable[str]) -> str:
+    """'a, b and c'."""
+    items = list(parts)
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else ""
+
+
+def percent(confidence: float) -> str:
+    """'95%' for 0.95, '97.5%' for 0.975."""
+    return f"{100 * confidence:.4g}%"
+
+
+def rule_for(data: ReportData, metric: str) -> GateRule | None:
+    """The gate's rule on a metric, if it has one."""
+    return next((rule for rule in data.gate if rule.metric == metric), None)
+
+
+def judge_for(data: ReportData, metric: str) -> JudgeRow | None:
+    """The judge that scored a metric; None for suites whose answers are checked by a program."""
+    return next((judge for judge in data.judges if metric in judge.metrics), None)
+
+
+def is_aim(data: ReportData, row: MetricRow) -> bool:
+    """True when the run was meant to raise this metric: the safety one, and those whose gate allows no fall."""
+    rule = rule_for(data, row.name)
+    return row.name == "harmful_refused" or (rule is not None and rule.threshold is not None and rule.threshold >= 0)
+
+
+def movement(row: MetricRow) -> str:
+    """'rose from 3.3% to 71.2% (+67.9 points, interval +59.1 to +75.8)'; says so when zero is inside the interval."""
+    base, candidate, delta = finite(row.base), finite(row.candidate), finite(row.delta)
+    if candidate is None:
+        return "was not measured"
+    if base is None or delta is None:
+        return f"is {rate(candidate)} afterwards, with nothing to compare it with"
+    low, high = finite(row.ci_low), finite(row.ci_high)
+    span = f"{points(delta)} points"
+    if low is not None and high is not None:
+        span += f", interval {interval(low, high)}"
+    if low is not None and high is not None and low <= 0 <= high:
+        return f"did not measurably change ({rate(base)} to {rate(candidate)}; {span})"
+    verb = "rose" if delta > 0 else "fell" if delta < 0 else "stayed"
+    return f"{verb} from {rate(base)} to {rate(candidate)} ({span})"
