@@ -47,11 +47,17 @@ class CompletionLogprobs(nn.Module):
     Raises UserError when body and head do not reproduce the model's own logits (checked once, on a short probe).
     """
 
+    model: Any
+    _body: Any
+    _head: Any
+    _inner: Any
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
-        inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        whole: Any = model
+        inner: Any = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
         self._form = head_form(inner.config)
         # Kept out of the module tree: they are parts of `model` already.
         self.__dict__["_body"] = inner.base_model
@@ -90,7 +96,7 @@ class CompletionLogprobs(nn.Module):
         self.eval()
         vocabulary = self._head.weight.shape[0]
         prompt, completion = (1, 2, 3), (4, 5, 6, 7)
-        ids = tuple(i % vocabulary for i in prompt + completion)
+        ids = tuple(int(i % vocabulary) for i in prompt + completion)
         row = Row([Group("probe", ids[:3], (ids[3:],))])
         ours = self(row)
         logits = self.model(input_ids=torch.tensor([ids], device=self._head.weight.device)).logits[0].float()

@@ -18,7 +18,4 @@ def dpo_loss(margins_P: Tensor, beta: float, label_smoothing: float = 0.0) -> Te
     beta: strength of the KL tether, > 0.  label_smoothing: chance that a label is flipped, in [0, 0.5).
     Returns per-pair losses, shape (P,).  Rafailov et al. 2023, eq. 7; Mitchell 2023 for the smoothing.
     """
-    return (
-        -(1 - label_smoothing) * F.logsigmoid(beta * margins_P)
-        - label_smoothing * F.logsigmoid(-beta * margins_P)
-    )
+    return -(1 - label_smoothing) * F.logsigmoid(beta * margins_P) - label_smoothing * F.logsigmoid(-beta * margins_P)

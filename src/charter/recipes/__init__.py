@@ -1,0 +1,1 @@
+"""The stage runner: recipe.yaml → stages → artifacts. The place where the parts are wired together."""

@@ -1,0 +1,144 @@
+"""recipe.yaml: model, data, training stages, gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from charter.document.marked import Marked, read_yaml
+from charter.errors import UserError, nearest
+from charter.evaluation.gate import Gate
+from charter.training.methods import DpoSettings, SftSettings
+
+SUITES = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PairsSource(_Part):
+    """The built-in pairs."""
+
+    kinds: tuple[Literal["harmful", "lookalike", "plain"], ...] = Field(
+        ("harmful", "lookalike", "plain"), description="Which of them to use."
+    )
+    limit: int | None = Field(None, ge=1, description="At most this many of each kind, drawn by the seed.")
+    benign_answers: Literal["own", "written"] = Field(
+        "own",
+        description="Chosen side of benign prompts: the untouched model's own answer, which keeps its manner and "
+        "abilities, or the written one. An own answer that the judge calls a refusal is replaced by the written one.",
+    )
+    sample_tokens: int = Field(64, ge=8, description="Length of what the untouched model is asked to say.")
+    temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
+
+
+class ContrastSource(_Part):
+    """Contrastive generation (RLCD): answers under a clause and under its opposite, kept where a judge agrees."""
+
+    prompts: int = Field(24, ge=1, description="Prompts per clause.")
+    sample_tokens: int = Field(64, ge=8, description="Length of each answer.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+
+
+class FileSource(_Part):
+    """A file or hub dataset of preferences."""
+
+    path: str = Field(description="JSONL file, or hub id `org/name`.")
+    split: str = Field("train", description="Split of a hub dataset.")
+    limit: int | None = Field(None, ge=1, description="At most this many rows, drawn by the seed.")
+    holdout: float = Field(0.0, ge=0, le=0.5, description="Share of prompts kept out of training, to test on.")
+
+
+class DataSettings(_Part):
+    """Where the training data comes from."""
+
+    pairs: PairsSource | None = None
+    contrast: ContrastSource | None = None
+    files: tuple[FileSource, ...] = ()
+
+
+class SftStage(SftSettings):
+    """An SFT stage."""
+
+    method: Literal["sft"]
+
+
+class DpoStage(DpoSettings):
+    """A DPO stage."""
+
+    method: Literal["dpo"]
+
+
+TrainStage = Annotated[SftStage | DpoStage, Field(discriminator="method")]
+
+
+class Recipe(_Part):
+    """A whole run."""
+
+    recipe: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Also the run folder's name under runs/.")
+    model: str = Field(description="One-string name of the model to align.")
+    charter: str | None = Field(None, description="Charter file, relative to the recipe; the starter when left out.")
+    locale: str | None = None
+    audience: str | None = None
+    jurisdiction: str | None = None
+    seed: int = Field(0, ge=0, description="Seed of sampling, data order and adapters, unless a stage sets its own.")
+    suites: tuple[str, ...] = Field(SUITES, description="Measured before and after; empty for none.")
+    limit: int | None = Field(None, ge=1, description="At most this many samples a suite, for a quick look.")
+    data: DataSettings
+    train: tuple[TrainStage, ...] = Field(min_length=1)
+    gate: Gate = Field(default_factory=Gate)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe. Raises UserError naming file and line, with the nearest right name."""
+    marked = read_yaml(path)
+    if not isinstance(marked.value, dict):
+        raise UserError(f"{path}: a recipe is a mapping with recipe, name, model, data and train. See examples/.")
+    try:
+        recipe = Recipe.model_validate(marked.value)
+    except ValidationError as error:
+        raise UserError(_explain(error, marked)) from None
+    # The recipe's seed is every stage's, unless the stage names its own.
+    stages = tuple(
+        stage if "seed" in stage.model_fields_set else stage.model_copy(update={"seed": recipe.seed})
+        for stage in recipe.train
+    )
+    return recipe.model_copy(update={"train": stages})
+
+
+def _explain(error: ValidationError, marked: Marked) -> str:
+    first = min(error.errors(include_url=False), key=lambda one: marked.line(_plain(one["loc"])))
+    location = _plain(first["loc"])
+    where = f"{marked.path}, line {marked.line(location)}: {'.'.join(map(str, location))}"
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"])
+        return f"{where}: unknown key.{nearest(str(location[-1]), known)} The keys here are {', '.join(known)}."
+    if first["type"] == "missing":
+        return f"{where}: is missing. Add the line `{location[-1]}:`."
+    return f"{where}: {first['msg']} (got {str(first['input'])[:60]!r})."
+
+
+def _plain(loc: tuple[Any, ...]) -> tuple[str | int, ...]:
+    """A pydantic location without the tag that a discriminated union adds."""
+    return tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in ("sft", "dpo")))
+
+
+def _keys_at(loc: tuple[Any, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "data": DataSettings,
+        "pairs": PairsSource,
+        "contrast": ContrastSource,
+        "files": FileSource,
+        "sft": SftStage,
+        "dpo": DpoStage,
+        "gate": Gate,
+    }
+    from charter.models.lora import LoraSettings
+
+    models["lora"] = LoraSettings
+    inner = next((models[step] for step in reversed(loc[:-1]) if step in models), Recipe)
+    return list(inner.model_fields)

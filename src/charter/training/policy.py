@@ -1,0 +1,61 @@
+"""The model being trained: loaded with trainable weights, saved as an adapter or a whole model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
+from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
+from charter.models.template import ChatFormat, chat_format
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model with trainable weights. `base` is the one-string name under the adapter (None when all are trained)."""
+
+    model: PreTrainedModel
+    format: ChatFormat
+    digest: str
+    base: str | None
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter (or the whole model), with its tokenizer, to `folder`: whole or not at all."""
+        if self.base is not None:
+            save_adapter(self.model, self.base, self.format.tokenizer, folder)  # type: ignore[arg-type]
+            return
+        import tempfile
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as temporary:
+            building = Path(temporary) / "model"
+            self.model.save_pretrained(str(building))
+            self.format.tokenizer.save_pretrained(str(building))
+            replace_folder(building, folder)
+
+
+def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
+    """Load a model to train.
+
+    With `lora`, a plain model gets fresh adapters; an adapter folder goes on training its own adapters. Without,
+    every weight is trained (an adapter is merged first). Raises UserError when the name is no model or its chat
+    template cannot be masked.
+    """
+    folder = resolve(name)
+    is_adapter = isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists()
+    loaded = load_model(name, merge=lora is None)
+    format_ = chat_format(loaded.tokenizer)
+    model: Any = loaded.model
+    if lora is None:
+        model.requires_grad_(True)
+        return Policy(model, format_, loaded.digest, None)
+    if is_adapter:
+        for parameter_name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in parameter_name)
+        return Policy(model, format_, loaded.digest, str(model.peft_config["default"].base_model_name_or_path))
+    adapted: Any = add_lora(model, lora, seed)
+    return Policy(adapted, format_, loaded.digest, name)

@@ -1,0 +1,51 @@
+"""From records to groups of token ids; what cannot be used is dropped by name and counted, never cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from charter.models.template import ChatFormat
+from charter.records import Demonstration, Preference
+from charter.training.layout import Group
+
+
+def demonstration_groups(
+    rows: Sequence[Demonstration], format_: ChatFormat, max_tokens: int
+) -> tuple[list[Group], dict[str, float], Counter[str]]:
+    """(groups with one completion, weight by key, dropped by reason)."""
+    groups: list[Group] = []
+    weights: dict[str, float] = {}
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        if not row.completion.strip():
+            dropped["empty completion"] += 1
+            continue
+        group = Group(row.id, format_.prompt_ids(row.prompt), (format_.completion_ids(row.prompt, row.completion),))
+        if group.length > max_tokens:
+            dropped[f"longer than {max_tokens} tokens"] += 1
+            continue
+        groups.append(group)
+        weights[row.id] = row.weight
+    return groups, weights, dropped
+
+
+def preference_groups(
+    rows: Sequence[Preference], format_: ChatFormat, max_tokens: int
+) -> tuple[list[Group], Counter[str]]:
+    """(groups with two completions, chosen first; dropped by reason)."""
+    groups: list[Group] = []
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        if not row.chosen.strip() or not row.rejected.strip():
+            dropped["empty completion"] += 1
+        elif row.chosen.strip() == row.rejected.strip():
+            dropped["chosen equals rejected"] += 1
+        else:
+            completions = tuple(format_.completion_ids(row.prompt, text) for text in (row.chosen, row.rejected))
+            group = Group(row.id, format_.prompt_ids(row.prompt), completions)
+            if group.length > max_tokens:
+                dropped[f"longer than {max_tokens} tokens"] += 1
+            else:
+                groups.append(group)
+    return groups, dropped
