@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charter.errors import EXIT_USAGE, Unfinished, UserError
+from charter.errors import EXIT_USAGE, UserError
 
 if TYPE_CHECKING:
     from charter.document import Charter, Difference, Finding, When
@@ -45,14 +44,18 @@ def init(
     try:
         write_text(path, STARTER.read_text(encoding="utf-8"))
     except OSError as error:
-        kind = Unfinished if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else UserError
-        raise kind(f"{path}: cannot be written ({error.strerror}). Nothing was left behind.") from None
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}). Free some space or choose another place."
+        ) from None
     typer.echo(f'Wrote {path}. Read it, change it, then run "charter lint {path}".')
 
 
 def lint(
     charter: CharterPath = Path("charter.yaml"),
     run: Run = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model in use: numbers of RUN measured on another one are stale.")
+    ] = None,
     as_json: AsJson = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 2 when anything but a note is found, for use in CI.")
@@ -69,12 +72,23 @@ def lint(
     from charter.document import lint as check
     from charter.document import lint_variants, load_charter, read_evidence
 
+    if model and not run:
+        raise UserError("--model is compared with the numbers of a run. Add --run RUN, or leave --model out.")
     loaded = load_charter(charter, locale=locale, audience=audience, jurisdiction=jurisdiction)
     evidence = read_evidence(run) if run else ()
     slices = evaluation.suite_names()
     suites = {*slices, *(f"{suite}/{name}" for suite, names in slices.items() for name in names)}
     found: list[tuple[When | None, Finding]]
-    found = [(None, finding) for finding in check(loaded, suites=suites, evidence=evidence)]
+    found = [
+        (None, finding)
+        for finding in check(
+            loaded,
+            suites=suites,
+            evidence=evidence,
+            suite_digests={suite: evaluation.suite_digest(suite) for suite in slices} if evidence else {},
+            model_digest=_model_digest(model, run),
+        )
+    ]
     if not (locale or audience or jurisdiction):
         found += lint_variants(loaded, suites=suites)
     if as_json:
@@ -161,6 +175,26 @@ def diff(
         typer.echo("No clause differs.")
     if run:
         _print_fallen(general, len(evidence))
+
+
+def _model_digest(model: str | None, run: Path | None) -> str | None:
+    """What the weights are now: of the model in use, or of the folder that the run measured, while it is there."""
+    from charter.document import measured_model
+    from charter.models.loading import ADAPTER_CONFIG, model_digest, resolve
+
+    if model is None:
+        measured = measured_model(run) if run else None
+        if measured is None or not Path(measured[0]).is_dir():
+            return None
+        model = measured[0]
+    folder = resolve(model)
+    if not isinstance(folder, Path) or not (folder / ADAPTER_CONFIG).exists():
+        return model_digest(folder)
+    try:
+        base = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / ADAPTER_CONFIG}: does not name the base model. Write the adapter again.") from None
+    return model_digest(resolve(str(base)), folder)
 
 
 def _print_findings(charter: Charter, found: list[tuple[When | None, Finding]], evidence: int | None) -> None:

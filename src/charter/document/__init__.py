@@ -1,7 +1,7 @@
 """The charter file: types, loading, lint, diff, and rendering into prompts."""
 
 from charter.document.diff import ClauseChange, Difference, FieldChange, compare_charters
-from charter.document.evidence import Evidence, read_evidence
+from charter.document.evidence import Evidence, measured_model, read_evidence
 from charter.document.lint import Finding, lint
 from charter.document.loading import STARTER, load_charter
 from charter.document.render import clause_instruction, opposite_instruction, system_prompt
@@ -27,6 +27,7 @@ __all__ = [
     "lint",
     "lint_variants",
     "load_charter",
+    "measured_model",
     "opposite_instruction",
     "read_evidence",
     "system_prompt",
