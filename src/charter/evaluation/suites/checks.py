@@ -96,8 +96,8 @@ _CHECKS: Final[dict[str, Check]] = {
     "numbered": lambda c, a: _numbers(a) == list(range(1, c["count"] + 1)),
     "sentences": lambda c, a: len(sentences(a)) == c["count"],
     "starts_with": lambda c, a: a.lstrip("\"'“*").startswith(c["text"]) and len(words(a)) > len(words(c["text"])),
-    "lowercase": lambda _c, a: a == a.lower() and len(words(a)) > 1,
-    "uppercase": lambda _c, a: a == a.upper() and len(words(a)) > 1,
+    "lowercase": lambda _c, a: a.islower() and len(words(a)) > 1,
+    "uppercase": lambda _c, a: a.isupper() and len(words(a)) > 1,
     "no_commas": lambda _c, a: "," not in a and len(words(a)) > 4,
     "json_keys": lambda c, a: (found := _json_object(a)) is not None and sorted(found) == sorted(c["keys"]),
     "max_words": lambda c, a: 1 < len(words(a)) <= c["limit"],
@@ -154,23 +154,28 @@ def _first_statement(answer: str) -> str:
     return found[0] if found else ""
 
 
+def _names(accepted: Sequence[str], statement: str) -> bool:
+    """Whether one accepted answer occurs as whole words, and none directly after a "not"."""
+    text = f" {normalise(statement)} "
+    if any(re.search(rf" (not|isnt|never) {re.escape(normalise(option))} ", text) for option in accepted):
+        return False
+    return any(
+        # In lower case a one-letter answer is an article or a variable.
+        re.search(rf"(?<![\w'’]){option}(?![\w'’])", statement) is not None
+        if len(option) == 1 and option.isalpha()
+        else f" {normalise(option)} " in text
+        for option in accepted
+    )
+
+
 def check_answer(accepted: Sequence[str], answer: str) -> bool:
     """Whether the first sentence of the answer gives one of the accepted answers, as whole words.
 
     Case, accents, apostrophes, punctuation and articles do not count; a one-letter answer must keep its case. Not
     accepted, because it names the answer without committing to it: a first sentence of more than 25 words, a list of
-    more than three items, a hedge ("Paris or Lyon"), and a denial ("not Paris").
+    more than three items, a hedge with a wrong alternative ("Paris or Lyon"), and a denial ("not Paris").
     """
     head = _first_statement(answer)
     if not head or len(words(head)) > MAX_ANSWER_WORDS or len(re.findall(r"[,;/|](?!\d)", head)) > 2:
         return False
-    text = f" {normalise(head)} "
-    if " or " in text:
-        return False
-    for option in accepted:
-        if len(option) == 1 and option.isalpha():
-            if re.search(rf"(?<![\w'’]){option}(?![\w'’])", head):
-                return True
-        elif (at := text.find(f" {normalise(option)} ")) >= 0 and not re.search(r" (not|isnt|never|no)$", text[:at]):
-            return True
-    return False
+    return all(_names(accepted, part) for part in re.split(r"\bor\b", head))
