@@ -177,7 +177,8 @@ def test_a_run_that_cannot_be_read(tmp_path: Path, report: str | None, says: str
     assert says in refused("lint", path, "--run", run)
 
 
-def test_a_run_measured_on_weights_that_have_changed_is_stale(tmp_path: Path) -> None:
+def test_a_run_measured_on_weights_that_have_changed_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARTER_CACHE", str(tmp_path / "cache"))
     path, weights = tmp_path / "charter.yaml", tmp_path / "model" / "model.safetensors"
     said("init", path)
     weights.parent.mkdir()

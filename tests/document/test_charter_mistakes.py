@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from charter.document import load_charter
 from charter.errors import UserError
@@ -51,6 +54,7 @@ MISTAKES = [
     ("severity: high", 'frameworks: {eu_ai_act: ["Article 15"]}', 8, ['Did you mean "15"?']),
     ("severity: high", "severity: [high", 9, ["not valid YAML"]),
     ("severity: high", "severity: !!python/name:os.system x", 8, ["tag"]),
+    ("train: [pairs]", "train: !env [pairs]", 9, ["tag"]),
     ("severity: high", "severity: 2026-13-45", 8, ["quotes"]),
     ("severity: high", "remove: true", 5, ["removed"]),
     ("name: small", "name: small\noverrides: [{when: {}, clauses: [{id: tone.plain, rule: x}]}]", 3, ["locale"]),
@@ -121,3 +125,33 @@ def test_unknown_clause_names_the_nearest(write: Write, small: str) -> None:
     assert charter.clause("tone.plain").kind == "tone"
     with pytest.raises(UserError, match=r'Did you mean "harm.violence"\?'):
         charter.clause("harm.violense")
+
+
+OVERRIDE = "overrides: [{when: {locale: de}, clauses: [{id: tone.plain, rule: x, frameworks: {atlas: [AML.T0054]}}]}]\n"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_slip_of_the_hand_is_read_or_explained(write: Write, small: str, data: st.DataObject) -> None:
+    text = small + OVERRIDE
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 12)))
+        put = data.draw(
+            st.sampled_from(
+                ["", " ", "\n", ":", "- ", "x", "[", "}", "'", "#", "&a ", "*a", "1", "null", "\t", "!!set "]
+            )
+        )
+        text = text[:start] + put + text[end:]
+    path = write(text)
+    explanation = None
+    try:
+        assert load_charter(path).clauses
+    except UserError as error:
+        explanation = str(error)
+    if explanation is not None:
+        assert explanation.startswith(str(path))
+        found = re.match(r", line (\d+): ", explanation[len(str(path)) :])
+        if found:
+            assert 1 <= int(found[1]) <= text.count("\n") + 1
+        assert "\n" not in explanation

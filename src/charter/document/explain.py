@@ -29,7 +29,8 @@ def explain(error: ValidationError, marked: Marked) -> str:
     """One paragraph: the first thing wrong by line, and where the others are."""
     found = sorted(error.errors(include_url=False), key=lambda one: marked.line(one["loc"]))
     first, rest = found[0], found[1:]
-    text = f"{marked.path}, line {marked.line(first['loc'])}: {_where(first['loc'], marked)}{_what(first)}"
+    what = " ".join((_where(first["loc"], marked) + _what(first)).split())
+    text = f"{marked.path}, line {marked.line(first['loc'])}: {what}"
     lines = sorted({marked.line(other["loc"]) for other in rest})
     if lines:
         noun = "line" if len(lines) == 1 else "lines"
@@ -64,19 +65,20 @@ def _what(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden":
             known = list(_MODELS[next((s for s in reversed(loc[:-1]) if isinstance(s, str)), "")].model_fields)
-            return f'unknown key "{loc[-1]}".{nearest(str(loc[-1]), known)} The keys here are {", ".join(known)}.'
+            key = _short(loc[-1])
+            return f'unknown key "{key}".{nearest(key, known)} The keys here are {", ".join(known)}.'
         case "missing":
             return f'needs "{loc[-1]}". Add the line `{loc[-1]}:`.'
         case "literal_error":
             known = re.findall(r"'([^']*)'", str(ctx["expected"])) or [str(ctx["expected"])]
             if loc == ("charter",):
-                return f"format {value!r} is not known; this program reads `charter: 1`."
-            return f'"{value}" is not known.{nearest(str(value), known)} Choose from {", ".join(known)}.'
+                return f"format {_short(value)} is not known; this program reads `charter: 1`."
+            return f'"{_short(value)}" is not known.{nearest(_short(value), known)} Choose from {", ".join(known)}.'
         case "string_too_short":
             return "is empty. Write some text or remove the line."
         case "string_pattern_mismatch":
             field = next((s for s in reversed(loc) if isinstance(s, str)), "")
-            return f'"{value}" is not well formed: {_PATTERNS[field]}.'
+            return f'"{_short(value)}" is not well formed: {_PATTERNS[field]}.'
         case "value_error":
             return str(ctx["error"])
         case _:
@@ -84,9 +86,7 @@ def _what(error: ErrorDetails) -> str:
 
 
 def _wrong_type(type_: str, value: Any, message: str) -> str:
-    got = "nothing" if value is None else f"{type(value).__name__} {value!r}"
-    if len(got) > 80:
-        got = got[:77] + "..."
+    got = "nothing" if value is None else f"{type(value).__name__} {_short(value)}"
     match type_:
         case "string_type":
             quotes = f' Put it in quotes: "{value}".' if isinstance(value, (int, float, bool)) else ""
@@ -100,3 +100,9 @@ def _wrong_type(type_: str, value: Any, message: str) -> str:
             return "is an empty list. Add an item or remove it."
         case _:
             return f"{message}, got {got}."
+
+
+def _short(value: object) -> str:
+    """A value from the file as it can stand in a message."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -49,6 +49,8 @@ def rmf_subcategories() -> tuple[str, ...]:
 
 def check_id(framework: Framework, identifier: str) -> str:
     """The identifier, when the framework has it. Raises ValueError with the nearest right one otherwise."""
+    if len(identifier) > 40:
+        raise ValueError(f'"{identifier[:37]}..." is too long to be an identifier.')
     match framework:
         case "atlas":
             if identifier not in atlas_techniques():

@@ -88,9 +88,9 @@ class _Reader:
         if self._seen > MAX_VALUES:
             raise UserError(f"{self.path}: more than {MAX_VALUES:,} values, aliases included. Split it or cut it down.")
         self.lines.setdefault(at, node.start_mark.line + 1)
-        if isinstance(node, MappingNode):
+        if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._mapping(node, at)
-        if isinstance(node, SequenceNode):
+        if isinstance(node, SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self.plain(item, (*at, index)) for index, item in enumerate(node.value)]
         return self._scalar(node)
 
@@ -105,8 +105,8 @@ class _Reader:
             if key in values:
                 first = self.lines[(*at, key)]
                 raise UserError(
-                    f'{self.path}, line {line}: the key "{key}" is given twice; the first is on line {first}. '
-                    "Keep one of them."
+                    f'{self.path}, line {line}: the key "{_one_line(key)}" is given twice; the first is on line '
+                    f"{first}. Keep one of them."
                 )
             self.lines[(*at, key)] = line
             values[key] = self.plain(value_node, (*at, key))
@@ -114,6 +114,8 @@ class _Reader:
 
     def _scalar(self, node: Node) -> Any:
         try:
+            if not isinstance(node, ScalarNode):  # a list or mapping with a tag of its own
+                raise ConstructorError
             return SafeConstructor().construct_object(node)
         except ConstructorError:
             raise UserError(
@@ -121,6 +123,10 @@ class _Reader:
             ) from None
         except ValueError as error:  # such as the date 2026-13-45
             raise UserError(
-                f'{self.path}, line {node.start_mark.line + 1}: "{node.value}" cannot be read ({error}). '
-                "Put it in quotes if it is meant as text."
+                f'{self.path}, line {node.start_mark.line + 1}: "{_one_line(node.value)}" cannot be read '
+                f"({error}). Put it in quotes if it is meant as text."
             ) from None
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
