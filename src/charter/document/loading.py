@@ -85,7 +85,7 @@ def _read_chain(path: Path) -> list[_Source]:
 
 
 def _read_file(path: Path) -> _Source:
-    marked = read_yaml(path)
+    marked = read_yaml(path, absent=f'Or write a starter charter: "charter init {path}".')
     if not isinstance(marked.value, dict):
         kind = "nothing" if marked.value is None else f"a {type(marked.value).__name__}"
         raise UserError(

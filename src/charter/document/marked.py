@@ -35,9 +35,12 @@ class Marked:
         return self.lines.get(location, 1)
 
 
-def read_yaml(path: Path) -> Marked:
-    """Read one YAML file. Raises UserError naming file and line when it cannot be read or understood."""
-    text = _read_text(path)
+def read_yaml(path: Path, absent: str = "") -> Marked:
+    """Read one YAML file. Raises UserError naming file and line when it cannot be read or understood.
+
+    absent: what else to do when there is no such file, as a sentence.
+    """
+    text = _read_text(path, absent)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
@@ -59,18 +62,16 @@ def read_yaml(path: Path) -> Marked:
             "Remove it."
         ) from None
     except RecursionError:
-        raise UserError(f"{path}: nested too deeply to be a charter. Flatten it.") from None
+        raise UserError(f"{path}: nested too deeply. Flatten it.") from None
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, absent: str) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(
-            f'{path}: no such file. Check the path, or write a starter charter with "charter init {path}".'
-        ) from None
+        raise UserError(f"{path}: no such file. Check the path. {absent}".rstrip()) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the path of a charter file.") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the path of a YAML file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
 
