@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charter.document.marked import Marked, read_yaml
 from charter.errors import UserError, nearest
-from charter.evaluation.gate import Gate
+from charter.evaluation.gate import MetricGate
 from charter.training.methods import DpoSettings, SftSettings
 
 SUITES = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
@@ -90,7 +90,9 @@ class Recipe(_Part):
     limit: int | None = Field(None, ge=1, description="At most this many samples a suite, for a quick look.")
     data: DataSettings
     train: tuple[TrainStage, ...] = Field(min_length=1)
-    gate: Gate = Field(default_factory=Gate)
+    gate: dict[str, MetricGate] | None = Field(
+        None, description="What each metric must show; by default refusals must rise and the rest not fall by 10 points."
+    )
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -101,7 +103,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(marked.value)
     except ValidationError as error:
-        raise UserError(_explain(error, marked)) from None
+        raise UserError(explain(error, marked, Recipe)) from None
     # The recipe's seed is every stage's, unless the stage names its own.
     stages = tuple(
         stage if "seed" in stage.model_fields_set else stage.model_copy(update={"seed": recipe.seed})
@@ -110,12 +112,13 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"train": stages})
 
 
-def _explain(error: ValidationError, marked: Marked) -> str:
+def explain(error: ValidationError, marked: Marked, root: type[BaseModel]) -> str:
+    """One paragraph on the first thing wrong: file, line, key, and the nearest right name."""
     first = min(error.errors(include_url=False), key=lambda one: marked.line(_plain(one["loc"])))
     location = _plain(first["loc"])
     where = f"{marked.path}, line {marked.line(location)}: {'.'.join(map(str, location))}"
     if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"])
+        known = _keys_at(first["loc"], root)
         return f"{where}: unknown key.{nearest(str(location[-1]), known)} The keys here are {', '.join(known)}."
     if first["type"] == "missing":
         return f"{where}: is missing. Add the line `{location[-1]}:`."
@@ -127,7 +130,7 @@ def _plain(loc: tuple[Any, ...]) -> tuple[str | int, ...]:
     return tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in ("sft", "dpo")))
 
 
-def _keys_at(loc: tuple[Any, ...]) -> list[str]:
+def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     models: dict[str, type[BaseModel]] = {
         "data": DataSettings,
         "pairs": PairsSource,
@@ -135,10 +138,10 @@ def _keys_at(loc: tuple[Any, ...]) -> list[str]:
         "files": FileSource,
         "sft": SftStage,
         "dpo": DpoStage,
-        "gate": Gate,
+        "gate": MetricGate,
     }
     from charter.models.lora import LoraSettings
 
     models["lora"] = LoraSettings
-    inner = next((models[step] for step in reversed(loc[:-1]) if step in models), Recipe)
+    inner = next((models[step] for step in reversed(loc[:-1]) if step in models), root)
     return list(inner.model_fields)

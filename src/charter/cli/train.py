@@ -1,0 +1,42 @@
+"""charter train METHOD: one training method on one file, without a recipe around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train a model by one method on preference data.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Option(help="Model to train, by its one-string name.")]
+Data = Annotated[str, typer.Option(help="Preference rows: a JSONL file or a hub id.")]
+Out = Annotated[Path, typer.Option(help="Run folder; the result is OUT/model.")]
+Config = Annotated[Path | None, typer.Option(help="YAML with the method's settings; every key is checked.")]
+
+
+@app.command()
+def sft(model: Model, data: Data, out: Out, config: Config = None) -> None:
+    """Supervised fine-tuning on the chosen side.
+
+    Example: charter train sft --model smollm2 --data pairs.jsonl --out runs/sft
+    """
+    _train("sft", model, data, out, config)
+
+
+@app.command()
+def dpo(model: Model, data: Data, out: Out, config: Config = None) -> None:
+    """Direct preference optimisation; the reference is the model itself.
+
+    Example: charter train dpo --model smollm2 --data pairs.jsonl --out runs/dpo
+    """
+    _train("dpo", model, data, out, config)
+
+
+def _train(method: str, model: str, data: str, out: Path, config: Path | None) -> None:
+    from charter.recipes.single import train_single
+
+    trained = train_single(method, model, data, out, config)
+    typer.echo(f"Trained on {trained.rows} rows in {trained.result.steps} steps: {trained.model}")
+    for reason, count in trained.dropped.items():
+        typer.echo(f"  dropped {count}: {reason}")

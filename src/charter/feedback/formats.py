@@ -1,0 +1,109 @@
+"""Preference data in the shapes people have, as Preference records.
+
+Understood, per row: `prompt` with `chosen` and `rejected` (strings, or lists of messages), `chosen` and `rejected` as
+whole conversations that share their beginning, and hh-rlhf's transcripts (`\\n\\nHuman: … \\n\\nAssistant: …`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from charter.errors import UserError
+from charter.records import Conversation, Message, Preference, conversation_of, read_jsonl
+
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+
+
+def read_preferences(source: str, split: str = "train") -> list[Preference]:
+    """Preferences from a JSONL file or a hub dataset id.
+
+    Raises UserError naming file and line for a missing file, an empty one, a row without `chosen` or `rejected`, or a
+    shape that is none of those above.
+    """
+    preferences = [preference_of(row, where, key) for key, where, row in _rows(source, split)]
+    if not preferences:
+        raise UserError(f"{source}: holds no rows. Give a file with one preference pair a line.")
+    return preferences
+
+
+def preference_of(row: Mapping[str, Any], where: str, key: str) -> Preference:
+    """One row as a Preference. `where` names it in errors; `key` is its id unless it has one."""
+    for name in ("chosen", "rejected"):
+        if row.get(name) in (None, "", []):
+            raise UserError(
+                f'{where}: has no "{name}" (its keys: {", ".join(row) or "none"}). A preference row needs "chosen" and '
+                '"rejected", and a "prompt" unless both are whole conversations.'
+            )
+    chosen, rejected = row["chosen"], row["rejected"]
+    identity = str(row.get("id", key))
+    if row.get("prompt") or row.get("messages"):
+        prompt = conversation_of(row, where)
+        return Preference(identity, prompt, _last(chosen, where), _last(rejected, where), source=where)
+    chosen_turns, rejected_turns = _turns(chosen, where), _turns(rejected, where)
+    prompt = chosen_turns[:-1]
+    if prompt != rejected_turns[:-1]:
+        # hh-rlhf has rows whose conversations part before the last turn: no one prompt belongs to both.
+        shared = 0
+        for ours, theirs in zip(chosen_turns, rejected_turns, strict=False):
+            if ours != theirs:
+                break
+            shared += 1
+        if shared == 0 or chosen_turns[shared - 1].role != "user":
+            raise UserError(f"{where}: chosen and rejected share no prompt. Give both the same conversation so far.")
+        prompt = chosen_turns[:shared]
+        return Preference(identity, prompt, chosen_turns[shared].content, rejected_turns[shared].content, source=where)
+    return Preference(identity, prompt, chosen_turns[-1].content, rejected_turns[-1].content, source=where)
+
+
+def parse_transcript(text: str, where: str) -> Conversation:
+    """hh-rlhf's `\\n\\nHuman: …\\n\\nAssistant: …` as messages. Raises UserError when it is not one."""
+    parts = _TURN.split(text)
+    if len(parts) < 3 or parts[0].strip():
+        raise UserError(
+            f"{where}: chosen and rejected are plain strings without a prompt and not `Human:`/`Assistant:` "
+            'transcripts. Add the "prompt".'
+        )
+    turns = [
+        Message("user" if parts[i] == "Human" else "assistant", parts[i + 1].strip()) for i in range(1, len(parts), 2)
+    ]
+    return tuple(turns)
+
+
+def _turns(value: Any, where: str) -> Conversation:
+    turns = parse_transcript(value, where) if isinstance(value, str) else conversation_of({"messages": value}, where)
+    if turns[-1].role != "assistant" or len(turns) < 2:
+        raise UserError(f"{where}: the conversation must end with an assistant's answer to a prompt.")
+    return turns
+
+
+def _last(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    turns = conversation_of({"messages": value}, where)
+    if turns[-1].role != "assistant":
+        raise UserError(f"{where}: the last message of chosen and rejected must be the assistant's.")
+    return turns[-1].content
+
+
+def _rows(source: str, split: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    path = Path(source).expanduser()
+    if path.exists() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~")):
+        for number, row in read_jsonl(path):
+            yield f"{path.stem}-{number}", f"{path}, line {number}", row
+        return
+    import datasets
+
+    try:
+        dataset = datasets.load_dataset(source, split=split)
+    except Exception as error:
+        # The hub client raises many kinds; to the user they mean that the dataset could not be had.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f'"{source}" is neither a file nor a dataset that could be loaded (split {split}): {reason} '
+            "Check the name and the network, or download it and give the JSONL file."
+        ) from error
+    for number, row in enumerate(dataset):
+        yield f"{source}-{number}", f"{source}[{number}]", row

@@ -1,0 +1,149 @@
+"""The data stage: from the charter and the recipe's sources to rows for SFT, rows for DPO, and held-out pairs."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from charter.document import Charter
+from charter.evaluation import load_suite
+from charter.feedback.answers import label_pairs
+from charter.feedback.contrast import contrast_pairs, contrast_prompts
+from charter.feedback.formats import read_preferences
+from charter.feedback.pairs import BuiltinPair, load_pairs
+from charter.overlap import near_duplicates
+from charter.ports import Judge, TextModel
+from charter.progress import Bar
+from charter.recipes.recipe import DataSettings, FileSource, Recipe
+from charter.records import Conversation, Demonstration, Preference, Sampling, as_row, write_jsonl, write_text
+from charter.store.runfolder import file_digest
+
+DEMONSTRATIONS, PREFERENCES, HELDOUT, COUNTS = "demonstrations.jsonl", "preferences.jsonl", "heldout.jsonl", "counts.json"
+MAX_OVERLAP = 0.5
+BENIGN_TOKENS = 128
+
+
+@dataclass
+class Rows:
+    """What the data stage gathers."""
+
+    demonstrations: list[Demonstration] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
+    heldout: list[Preference] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def needs_model(settings: DataSettings) -> bool:
+    """Whether any source asks the untouched model."""
+    return settings.pairs is not None or settings.contrast is not None
+
+
+def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge: Judge, folder: Path) -> dict[str, Any]:
+    """Gather every source, drop what overlaps with the evaluation suites, write the rows; returns counts and digests."""
+    rows = Rows()
+    settings = recipe.data
+    pairs = _pairs(settings, recipe.seed)
+    if settings.pairs is not None and model is not None:
+        own = settings.pairs
+        with Bar("answers of the untouched model", len(pairs), "prompts") as bar:
+            labelled = label_pairs(
+                pairs,
+                model,
+                judge,
+                benign_answers=own.benign_answers,
+                harmful=Sampling(own.sample_tokens, own.temperature, seed=recipe.seed),
+                benign=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
+                progress=lambda done, _: bar.update(done),
+            )
+        _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
+    if settings.contrast is not None and model is not None:
+        prompts = contrast_prompts(charter, pairs or load_pairs(), settings.contrast.prompts)
+        sampling = Sampling(settings.contrast.sample_tokens, settings.contrast.temperature, seed=recipe.seed)
+        with Bar("contrast from the charter", 2 * len(prompts), "answers") as bar:
+            labelled = contrast_pairs(charter, prompts, model, judge, sampling, lambda done, _: bar.update(done))
+        _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
+    for source in settings.files:
+        _add_file(rows, source, recipe.seed)
+    _drop_measured(rows, recipe.suites)
+    return _write(rows, folder)
+
+
+def _pairs(settings: DataSettings, seed: int) -> list[BuiltinPair]:
+    if settings.pairs is None:
+        return []
+    pairs = load_pairs(settings.pairs.kinds)
+    if settings.pairs.limit is None:
+        return pairs
+    drawn: list[BuiltinPair] = []
+    for kind in settings.pairs.kinds:
+        mine = [pair for pair in pairs if pair.kind == kind]
+        random.Random(f"{seed}/{kind}").shuffle(mine)
+        drawn += mine[: settings.pairs.limit]
+    return drawn
+
+
+def _add(
+    rows: Rows, demonstrations: list[Demonstration], preferences: list[Preference], counts: Counter[str]
+) -> None:
+    rows.demonstrations += demonstrations
+    rows.preferences += preferences
+    rows.counts += counts
+
+
+def _add_file(rows: Rows, source: FileSource, seed: int) -> None:
+    preferences = read_preferences(source.path, source.split)
+    name = Path(source.path).name
+    random.Random(f"{seed}/{name}").shuffle(preferences)
+    preferences = preferences[: source.limit]
+    # Split by the first user turn, not by row: the same question never stands on both sides.
+    prompts = sorted({_first_user(p.prompt) for p in preferences})
+    random.Random(f"{seed}/holdout").shuffle(prompts)
+    held = set(prompts[: round(len(prompts) * source.holdout)])
+    for preference in preferences:
+        stamped = replace(preference, source=name)
+        if _first_user(preference.prompt) in held:
+            rows.heldout.append(stamped)
+        else:
+            rows.preferences.append(stamped)
+            rows.demonstrations.append(
+                Demonstration(preference.id, preference.prompt, preference.chosen, preference.clauses, name)
+            )
+    rows.counts[f"{name}: pairs"] += len(preferences)
+
+
+def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
+    """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
+    measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
+    measured += [_first_user(preference.prompt) for preference in rows.heldout]
+    texts = [_first_user(row.prompt) for row in (*rows.demonstrations, *rows.preferences)]
+    close = {index for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
+    if not close:
+        return
+    split = len(rows.demonstrations)
+    rows.dropped["prompt is a near-duplicate of an evaluation prompt"] += len({texts[i] for i in close})
+    rows.demonstrations = [row for i, row in enumerate(rows.demonstrations) if i not in close]
+    rows.preferences = [row for i, row in enumerate(rows.preferences) if i + split not in close]
+
+
+def _first_user(prompt: Conversation) -> str:
+    return next((message.content for message in prompt if message.role == "user"), "")
+
+
+def _write(rows: Rows, folder: Path) -> dict[str, Any]:
+    write_jsonl(folder / DEMONSTRATIONS, map(as_row, rows.demonstrations))
+    write_jsonl(folder / PREFERENCES, map(as_row, rows.preferences))
+    write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
+    write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
+    return {
+        "demonstrations": len(rows.demonstrations),
+        "preferences": len(rows.preferences),
+        "heldout": len(rows.heldout),
+        "counts": dict(rows.counts),
+        "dropped": dict(rows.dropped),
+        "digests": {name: file_digest(folder / name) for name in (DEMONSTRATIONS, PREFERENCES, HELDOUT)},
+    }

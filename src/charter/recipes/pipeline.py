@@ -1,0 +1,246 @@
+"""`charter align`: baseline → data → train → evaluate → compare and gate → report, each stage done once."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+
+
+from pathlib import Path
+from typing import Any
+
+from charter.document import STARTER, Charter, load_charter
+from charter.evaluation import suite_digest, suite_names
+from charter.evaluation.compare import compare
+from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, alignment_gate
+from charter.evaluation.results import Outcome, read_outcomes
+from charter.errors import UserError, nearest
+from charter.judges.registry import judge
+from charter.models.loading import load_model, model_digest, resolve
+from charter.models.names import is_endpoint
+from charter.progress import Bar
+from charter.recipes.account import write_account
+from charter.recipes.data_stage import HELDOUT, build_data, needs_model
+from charter.recipes.preference_accuracy import held_out_accuracy
+from charter.recipes.recipe import Recipe, load_recipe
+from charter.recipes.train_stage import run_train_stage
+from charter.records import preference_from, read_jsonl, write_text
+from charter.store.runfolder import RunFolder, StageDone, file_digest
+
+log = logging.getLogger(__name__)
+
+
+def align(recipe_path: Path, out: Path | None = None) -> tuple[Path, GateResult]:
+    """Run a recipe to its report; finished stages of an earlier try are kept. Returns the run folder and the verdict.
+
+    Raises UserError for a recipe, charter, model or data that cannot be used, before anything long starts.
+    """
+    recipe = load_recipe(recipe_path)
+    charter = _charter(recipe, recipe_path)
+    _check(recipe)
+    run = RunFolder(out or Path("runs") / recipe.name)
+    with run.locked():
+        _log_to(run.path / "log")
+        return run.path, _Alignment(recipe, recipe_path, charter, run).result()
+
+
+class _Alignment:
+    """One run of one recipe; methods are its stages."""
+
+    def __init__(self, recipe: Recipe, recipe_path: Path, charter: Charter, run: RunFolder) -> None:
+        self.recipe, self.recipe_path, self.charter, self.run = recipe, recipe_path, charter, run
+        self.base_digest = model_digest(resolve(recipe.model))
+
+    def result(self) -> GateResult:
+        """Every stage in order."""
+        baseline = self._evaluate("baseline", self.recipe.model, self.base_digest)
+        data = self._data()
+        trained = self._train(data)
+        candidate, digest = trained[-1].result["model"], trained[-1].result["digest"]
+        after = self._evaluate("evaluate", candidate, digest)
+        heldout = self._preferences(candidate, digest, data)
+        verdict = self._gate(baseline, after)
+        write_account(
+            self.run,
+            recipe=self.recipe,
+            recipe_path=self.recipe_path,
+            charter=self.charter,
+            base_digest=self.base_digest,
+            trained=trained,
+            baseline=baseline,
+            after=after,
+            heldout=heldout,
+            gate=verdict,
+        )
+        self.run.drop_later()
+        return verdict
+
+    def _evaluate(self, name: str, model: str, digest: str) -> StageDone | None:
+        """The suites on one model, as Inspect logs; None when the recipe measures no suites."""
+        recipe = self.recipe
+        if not recipe.suites:
+            return None
+
+        def work(folder: Path) -> dict[str, Any]:
+            from charter.evaluation.runner import evaluate
+
+            limit = recipe.limit or 10**9
+            sizes = {suite: min(limit, _size(suite)) for suite in recipe.suites}
+            done = dict.fromkeys(recipe.suites, 0)
+            with Bar(name, sum(sizes.values()), "samples") as bar:
+
+                def progress(suite: str, finished: int, _total: int) -> None:
+                    done[suite] = finished
+                    bar.update(sum(done.values()), suite)
+
+                loaded = load_model(model)
+                evaluate(
+                    loaded, recipe.suites, folder / "logs", limit=recipe.limit, seed=recipe.seed, progress=progress
+                )
+            del loaded
+            gc.collect()
+            return {"suites": {suite: suite_digest(suite) for suite in recipe.suites}, "model_digest": digest}
+
+        config = {
+            "model": digest,
+            "suites": {suite: suite_digest(suite) for suite in recipe.suites},
+            "limit": recipe.limit,
+            "seed": recipe.seed,
+            "judge": _judge_digest(),
+        }
+        return self.run.stage(name, config, work)
+
+    def _data(self) -> StageDone:
+        recipe = self.recipe
+        sources = recipe.data.model_dump(mode="json")
+        for entry in sources["files"]:
+            if Path(entry["path"]).exists():
+                entry["sha256"] = file_digest(Path(entry["path"]))
+
+        def work(folder: Path) -> dict[str, Any]:
+            from charter.models.generation.local import LocalTextModel
+
+            model = LocalTextModel(load_model(recipe.model)) if needs_model(recipe.data) else None
+            return build_data(recipe, self.charter, model, judge("refusal"), folder)
+
+        config = {
+            "model": self.base_digest,
+            "charter": self.charter.digest if recipe.data.contrast else None,
+            "data": sources,
+            "suites": {suite: suite_digest(suite) for suite in recipe.suites},
+            "seed": recipe.seed,
+            "judge": _judge_digest() if needs_model(recipe.data) else None,
+        }
+        return self.run.stage("data", config, work)
+
+    def _train(self, data: StageDone) -> list[StageDone]:
+        model, digest = self.recipe.model, self.base_digest
+        stages: list[StageDone] = []
+        for settings in self.recipe.train:
+            config = {
+                "model": digest,
+                "data": data.result["digests"],
+                "settings": settings.model_dump(mode="json", exclude={"save_every"}),
+            }
+
+            def work(folder: Path, settings: Any = settings, model: str = model) -> dict[str, Any]:
+                try:
+                    return run_train_stage(settings, model, data.folder, folder)
+                finally:
+                    gc.collect()
+
+            done = self.run.stage(settings.method, config, work)
+            model, digest = done.result["model"], done.result["digest"]
+            stages.append(done)
+        return stages
+
+    def _preferences(self, candidate: str, digest: str, data: StageDone) -> StageDone | None:
+        if not data.result["heldout"]:
+            return None
+
+        def work(folder: Path) -> dict[str, Any]:
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [preference_from(row) for _, row in read_jsonl(data.folder / HELDOUT)]
+            longest = max(stage.max_tokens for stage in self.recipe.train)
+            return held_out_accuracy(self.recipe.model, candidate, rows, longest)
+
+        config = {"base": self.base_digest, "candidate": digest, "heldout": data.result["digests"][HELDOUT]}
+        return self.run.stage("preferences", config, work)
+
+    def _gate(self, baseline: StageDone | None, after: StageDone | None) -> GateResult:
+        """Comparisons to `comparisons.json`; cheap, so it is done anew each time."""
+        before, later = outcomes_of(baseline), outcomes_of(after)
+        comparisons = compare(before, later, self.recipe.seed)
+        result = self._rules().decide(comparisons)
+        write_text(
+            self.run.path / "comparisons.json",
+            json.dumps({"verdict": result.verdict, "metrics": [row.as_row() for row in comparisons]}, indent=1),
+        )
+        return result
+
+    def _rules(self) -> Gate:
+        if self.recipe.gate is not None:
+            return Gate(metrics=self.recipe.gate)
+        default = alignment_gate()
+        measured = {metric for metric in CORE_METRICS if METRIC_SUITES[metric] in self.recipe.suites}
+        return Gate(metrics={name: rule for name, rule in default.metrics.items() if name in measured})
+
+
+METRIC_SUITES = {
+    "harmful_refused": "harmful_requests",
+    "harmful_refused_at_all": "harmful_requests",
+    "benign_answered": "benign_lookalikes",
+    "instruction_following": "instruction_following",
+    "knowledge": "knowledge",
+}
+
+
+def outcomes_of(stage: StageDone | None) -> list[Outcome]:
+    """The outcomes in a stage's Inspect logs."""
+    return read_outcomes(stage.folder / "logs") if stage is not None else []
+
+
+def _size(suite: str) -> int:
+    from charter.evaluation import load_suite
+
+    return len(load_suite(suite))
+
+
+def _judge_digest() -> str:
+    from charter.judges.refusal import WEIGHTS
+
+    return file_digest(WEIGHTS / "refusal.safetensors")
+
+
+def _charter(recipe: Recipe, recipe_path: Path) -> Charter:
+    path = recipe_path.parent / recipe.charter if recipe.charter else STARTER
+    return load_charter(
+        path, locale=recipe.locale, audience=recipe.audience, jurisdiction=recipe.jurisdiction
+    )
+
+
+def _check(recipe: Recipe) -> None:
+    """What can be known to fail before an hour of work."""
+    if is_endpoint(recipe.model):
+        raise UserError(
+            f'model: "{recipe.model}" is an endpoint; its weights cannot be trained from here. Name a folder, '
+            "`smollm2` or a hub id."
+        )
+    known = list(suite_names())
+    for suite in recipe.suites:
+        if suite not in known:
+            raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
+    if not (recipe.data.pairs or recipe.data.contrast or recipe.data.files):
+        raise UserError("data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set.")
+    resolve(recipe.model)
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger("charter")
+    root.setLevel(logging.INFO)
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)

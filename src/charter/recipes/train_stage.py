@@ -1,0 +1,37 @@
+"""A training stage: rows of the data stage, a method, a model in the stage's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from charter.models.loading import model_digest, resolve
+from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES
+from charter.recipes.recipe import DpoStage, SftStage
+from charter.records import demonstration_from, preference_from, read_jsonl
+from charter.training.methods import DpoSettings, SftSettings, Trained, train_dpo, train_sft
+
+
+def run_train_stage(stage: SftStage | DpoStage, model: str, data: Path, folder: Path) -> dict[str, Any]:
+    """Train `model` on the rows in `data`; returns where the result is, its digest and what was dropped."""
+    settings = stage.model_dump(exclude={"method"})
+    trained: Trained
+    if isinstance(stage, SftStage):
+        demonstrations = [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
+        trained = train_sft(model, demonstrations, SftSettings(**settings), folder)
+    else:
+        preferences = [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
+        trained = train_dpo(model, preferences, DpoSettings(**settings), folder)
+    return {
+        "model": str(trained.model),
+        "digest": digest_of(str(trained.model)),
+        "rows": trained.rows,
+        "dropped": dict(trained.dropped),
+        "steps": trained.result.steps,
+        "tokens": trained.result.tokens,
+    }
+
+
+def digest_of(model: str) -> str:
+    """Digest of a model's own weight files (an adapter folder: of the adapter)."""
+    return model_digest(resolve(model))
