@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from charter.report.data import Curve, GateRule, MetricRow
-from charter.report.words import finite, interval, metric_title, percent, points, rate, signed
+from charter.report.words import finite, interval, metric_title, percent, points, rate, signed, visible
 from charter.stats.intervals import wilson
 
 WIDTH = 340
@@ -20,11 +20,13 @@ MAX_POINTS = 120
 
 
 def tag(name: str, content: object = "", **attributes: object) -> Markup:
-    """One SVG element; every value is escaped. `class_` and `text_anchor` become `class` and `text-anchor`."""
+    """One SVG element; texts are escaped and made visible. `class_`, `text_anchor` become `class`, `text-anchor`."""
     shown = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _short(value)) for key, value in attributes.items()
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), shown, content)
+    return Markup("<{0}{1}>{2}</{0}>").format(
+        Markup(name), shown, content if isinstance(content, Markup) else visible(str(content))
+    )
 
 
 def _short(value: object) -> str:
@@ -120,13 +122,12 @@ def change_chart(chart_id: str, row: MetricRow, rule: GateRule | None, scale: Sc
     if threshold is not None:
         left = scale.at(scale.low)
         parts.append(tag("rect", x=left, y=22, width=scale.at(threshold) - left, height=36, class_="fail"))
-    step = 0.1 if scale.high - scale.low <= 0.5 else 0.2 if scale.high - scale.low <= 1 else 0.5
+    step = 0.05 if scale.high - scale.low <= 0.45 else 0.1 if scale.high - scale.low <= 0.8 else 0.2
     marks = [i * step for i in range(math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9) + 1)]
     for mark in marks:
         zero = abs(mark) < 1e-9
         parts.append(_line(scale.at(mark), 22, scale.at(mark), 58, "zero" if zero else "grid"))
-        label = "no change" if zero else signed(100 * mark, 0)
-        parts.append(_text(_kept_inside(scale.at(mark), 28 if zero else 12), 92, label, "tick"))
+        parts.append(_text(_kept_inside(scale.at(mark), 12), 92, signed(100 * mark, 0), "tick"))
     gate_words = "no gate"
     if threshold is not None:
         gate_words = f"gate: above {signed(100 * threshold, 1).replace('.0', '')}"
@@ -142,7 +143,7 @@ def change_chart(chart_id: str, row: MetricRow, rule: GateRule | None, scale: Sc
             parts.append(_line(scale.at(low), 40, scale.at(high), 40, "span after"))
             parts += [_line(scale.at(end), 35, scale.at(end), 45, "cap after") for end in (low, high)]
         parts.append(tag("circle", tag("title", words), cx=scale.at(delta), cy=40, r=5, class_="dot after"))
-        parts.append(_text(_kept_inside(scale.at(delta), 92), 14, words, "value after"))
+        parts.append(_text(_kept_inside(scale.at(delta), 3.8 * len(words)), 14, words, "value after"))
     description = f"Change {points(delta)} points, {percent(confidence)} interval {interval(low, high)}; {gate_words}."
     return svg(chart_id, f"{metric_title(row.name)}: change", description, 96, parts)
 
@@ -154,15 +155,17 @@ class Series:
     key: str
     caption: str
     decimals: int = 3
+    foot: float | None = None
+    """A value that the axis reaches down to, so that noise in a steady series looks like noise."""
 
 
 SERIES = (
     Series("loss", "Loss (nats)"),
-    Series("margin", "Preference margin (nats)"),
-    Series("accuracy", "Preference accuracy (share of pairs)"),
-    Series("tokens_per_second", "Speed (tokens per second)", 0),
-    Series("grad_norm", "Gradient norm"),
-    Series("lr", "Learning rate", 6),
+    Series("margin", "Preference margin (β × nats)"),
+    Series("accuracy", "Preference accuracy (share of pairs)", foot=0.5),
+    Series("tokens_per_second", "Speed (tokens per second)", 0, foot=0.0),
+    Series("grad_norm", "Gradient norm", foot=0.0),
+    Series("lr", "Learning rate", 6, foot=0.0),
 )
 
 
@@ -187,19 +190,22 @@ def thin(points_N: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, flo
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups], each
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) inside [low, high]; low < high."""
-    raw = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
-    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+def ticks(low: float, high: float) -> list[float]:
+    """Three to eight round numbers (1, 2 or 5 times a power of ten) inside [low, high]; low < high."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    marks: list[float] = []
+    for step in (10 * power, 5 * power, 2 * power, power, power / 2):
+        marks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+        if len(marks) >= 3:
+            break
+    return marks
 
 
 def axis_number(value: float) -> str:
     """A tick's label, short at any size: 0.00001, 0.25, 1,200."""
     if value != 0 and abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")
     return f"{round(value, 6):,.6g}".replace("-", "−")
 
 
@@ -209,6 +215,8 @@ def line_chart(chart_id: str, stage: str, series: Series, drawn: Sequence[tuple[
     low, high = min(ys), max(ys)
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     low, high = (max(0.0, low - room) if low >= 0 else low - room), high + room
+    if series.foot is not None and series.foot < high:
+        low = min(low, series.foot)
     left, right, top, bottom = 46.0, WIDTH - 10.0, 10.0, 150.0
     first, last = min(xs), max(xs)
 
@@ -223,7 +231,7 @@ def line_chart(chart_id: str, stage: str, series: Series, drawn: Sequence[tuple[
     if last > first:
         parts += [
             _text(_kept_inside(at(mark, low)[0], 10), 166, axis_number(mark), "tick")
-            for mark in ticks(first, last, 5)
+            for mark in ticks(first, last)
             if mark == int(mark)
         ]
     parts.append(_line(left, bottom, right, bottom, "axis"))

@@ -33,7 +33,8 @@ class ClauseRow:
 class MetricRow:
     """One comparison, exactly as it goes into report.json. Higher is better for every metric.
 
-    clause None: not split by clause. slice None: the whole set. n: pairs scored on both sides.
+    clause: the clause ids it speaks for, joined by ", ", or None for all. slice None: not a slice. The row about a
+    metric's whole set is the one with neither, or else its first without a slice. n: pairs scored on both sides.
     delta, ci_low, ci_high: candidate - base and its interval, in rate units. unscored: rows no judge could score.
     """
 
@@ -51,9 +52,9 @@ class MetricRow:
     slice: str | None = None
 
     @property
-    def whole(self) -> bool:
-        """True for the row about all clauses and all slices."""
-        return self.clause is None and self.slice is None
+    def clauses(self) -> tuple[str, ...]:
+        """The clause ids in `clause`."""
+        return tuple(part.strip() for part in self.clause.split(",") if part.strip()) if self.clause else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,19 @@ class ReportData:
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):
             raise ValueError(f"unknown verdict {self.verdict!r}; known: {', '.join(get_args(Verdict))}")
+
+    def whole(self) -> list[MetricRow]:
+        """The row about the whole set of every metric, in order of first mention."""
+        found: dict[str, MetricRow] = {}
+        for row in self.metrics:
+            if row.slice is None and (row.name not in found or (row.clause is None and found[row.name].clause)):
+                found[row.name] = row
+        return list(found.values())
+
+    def parts(self) -> list[MetricRow]:
+        """All other rows: single clauses and slices."""
+        whole = {id(row) for row in self.whole()}
+        return [row for row in self.metrics if id(row) not in whole]
 
 
 def read_curve(stage: str, path: Path) -> Curve:

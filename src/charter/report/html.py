@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,21 +23,6 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 MAX_TEXT: Final = 4000
 MAX_SAMPLES: Final = 400
 CHANGES: Final = ("worsened", "improved", "changed", "same")
-# Joiners are part of ordinary writing in Indic scripts, Persian and emoji; everything else of format kind is not seen.
-_JOINERS: Final = "\u200c\u200d"
-_HIDDEN_KINDS: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-def visible(text: str) -> str:
-    """The text with every unseen character spelled out: U+202E becomes ⟨U+202E⟩. Newlines and tabs stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char
-        if char in "\n\t" or char in _JOINERS or unicodedata.category(char) not in _HIDDEN_KINDS
-        else f"⟨U+{ord(char):04X}⟩"
-        for char in text.replace("\r\n", "\n")
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +35,7 @@ class Excerpt:
 
 def excerpt(text: str) -> Excerpt:
     """The beginning of a text, safe to show, and how much of it is missing."""
-    return Excerpt(visible(text[:MAX_TEXT]), max(0, len(text) - MAX_TEXT))
+    return Excerpt(words.visible(text[:MAX_TEXT]), max(0, len(text) - MAX_TEXT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +72,17 @@ class Account:
         return not self.clause.test
 
 
-def comparisons(data: ReportData) -> list[Comparison]:
-    """The whole-set metrics, drawn on shared axes."""
-    rows = [row for row in data.metrics if row.whole]
-    scale = charts.change_scale(rows, data.gate)
+def comparisons(data: ReportData, rows: list[MetricRow], prefix: str) -> list[Comparison]:
+    """These whole-set metrics, drawn on shared axes."""
+    names = {row.name for row in rows}
+    scale = charts.change_scale(rows, [rule for rule in data.gate if rule.metric in names])
     return [
         Comparison(
             row,
             rule := words.rule_for(data, row.name),
             words.judge_for(data, row.name),
-            charts.level_chart(f"level-{i}", row, data.confidence),
-            charts.change_chart(f"change-{i}", row, rule, scale, data.confidence),
+            charts.level_chart(f"{prefix}-level-{i}", row, data.confidence),
+            charts.change_chart(f"{prefix}-change-{i}", row, rule, scale, data.confidence),
         )
         for i, row in enumerate(rows)
     ]
@@ -110,12 +94,15 @@ def accounts(data: ReportData) -> list[Account]:
     for clause in data.clauses:
         evidence = tuple(row for row in data.evidence if clause.id in row.clauses)
         stale = {row.metric for row in evidence if clause.digest and row.clauses[clause.id] != clause.digest}
-        own = [row for row in data.metrics if row.clause == clause.id and row.slice is None]
+        own = [row for row in data.parts() if row.clauses == (clause.id,) and row.slice is None]
         split = {row.name for row in own}
         covering = {row.metric for row in evidence} - split
-        shared = [row for row in data.metrics if row.whole and row.name in covering]
-        numbers = tuple(
-            Number(row, "this clause" if row.clause else "whole suite", row.name in stale) for row in own + shared
+        shared = [
+            row for row in data.whole() if row.name in covering or (clause.id in row.clauses) > (row.name in split)
+        ]
+        numbers = (
+            *(Number(row, "this clause", row.name in stale) for row in own),
+            *(Number(row, "whole suite", row.name in stale) for row in shared),
         )
         found.append(Account(clause, numbers, evidence))
     return found
@@ -138,6 +125,13 @@ def flips(data: ReportData) -> list[tuple[str, dict[str, int]]]:
 def report_html(data: ReportData) -> str:
     """The whole page as text."""
     script, style = _asset("report.js"), _asset("report.css")
+    aims = [row for row in data.whole() if words.is_aim(data, row)]
+    rest = [row for row in data.whole() if row not in aims]
+    groups = [
+        ("What it should gain", comparisons(data, aims, "aim")),
+        ("What it must not lose", comparisons(data, rest, "rest")),
+    ]
+    clauses = accounts(data)
     context: dict[str, Any] = {
         "data": data,
         "style": Markup(style),
@@ -149,10 +143,11 @@ def report_html(data: ReportData) -> str:
         "run_time": narrative.run_time(data),
         "verdict_word": words.VERDICT_WORDS[data.verdict],
         "exit_code": words.EXIT_CODES[data.verdict],
-        "comparisons": comparisons(data),
-        "parts": [row for row in data.metrics if not row.whole],
+        "groups": [(name, shown) for name, shown in groups if shown],
+        "parts": data.parts(),
         "power": {row.metric: row for row in data.power},
-        "accounts": accounts(data),
+        "accounts": clauses,
+        "stale": any(number.stale for account in clauses for number in account.numbers),
         "flips": flips(data),
         "changes": CHANGES,
         "samples": shown_samples(data),
@@ -170,7 +165,7 @@ def _asset(name: str) -> str:
 
 def _spell_out(value: object) -> object:
     """Applied to everything the template prints; Markup is our own drawing and stays."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
@@ -186,7 +181,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "visible": visible,
+        "visible": words.visible,
         "excerpt": excerpt,
         "rate": words.rate,
         "points": words.points,

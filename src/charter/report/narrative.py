@@ -17,22 +17,32 @@ from charter.report.words import (
     percent,
     points,
     rate,
+    unmoved,
 )
 
 
 def summary(data: ReportData) -> list[str]:
     """Three sentences a manager can read: what was aligned and what it gained, what it cost, how sure that is."""
-    whole = [row for row in data.metrics if row.whole]
+    whole = data.whole()
     aims = [row for row in whole if is_aim(data, row)]
     costs = [row for row in whole if not is_aim(data, row)]
-    first = f"{data.model or 'The model'} was aligned to the charter “{data.charter}” ({_count(data.clauses)})"
+    verb = "was to be" if data.verdict == "unfinished" else "was"
+    first = f"{data.model or 'The model'} {verb} aligned to the charter “{data.charter}” ({_count(data.clauses)})"
     first += f": {_movements(aims)}." if aims else "; no measure of what it should gain was taken."
     second = f"What it cost: {_movements(costs)}." if costs else "What it cost elsewhere was not measured."
     return [first, second, _confidence(data, whole)]
 
 
 def _movements(rows: Iterable[MetricRow]) -> str:
-    return "; ".join(f"{_lower(metric_title(row.name))} {movement(row)}" for row in rows)
+    """Each row's movement in words; those that did not move come last, together and without their intervals."""
+    moved, still = [], []
+    for row in rows:
+        name = _lower(metric_title(row.name))
+        if unmoved(row):
+            still.append(f"{name} ({rate(row.base)} before, {rate(row.candidate)} after)")
+        else:
+            moved.append(f"{name} {movement(row)}")
+    return "; ".join([*moved, f"{join(still)} did not measurably change"] if still else moved)
 
 
 def _lower(title: str) -> str:
@@ -48,19 +58,28 @@ def _confidence(data: ReportData, whole: list[MetricRow]) -> str:
         unfinished = [stage.name for stage in data.stages if stage.status not in ("done", "reused")]
         where = f" (at {join(unfinished)})" if unfinished else ""
         return f"How sure: not at all yet, because the run did not finish{where}; nothing here is a verdict."
-    gated = [rule for rule in data.gate if rule.threshold is not None]
-    missed = [metric_title(rule.metric) for rule in gated if rule.verdict not in (None, "pass")]
+    failed, open_ = _gated(data, "regressed"), _gated(data, "inconclusive")
+    settle = f"the samples do not settle {open_}" if open_ else ""
     if data.verdict == "pass":
         verdict = "every gated measure stays on the allowed side of its margin over its whole interval"
     elif data.verdict == "regressed":
-        verdict = f"the gate failed on {_lower(join(missed))}" if missed else "the gate failed"
+        verdict = (f"the gate failed on {failed}" if failed else "the gate failed") + (
+            f", and {settle}" if settle else ""
+        )
     else:
-        verdict = f"the samples do not settle {_lower(join(missed))}" if missed else "the samples do not settle it"
+        verdict = settle or "the samples do not settle it"
     judges = [judge for row in whole if (judge := judge_for(data, row.name))]
     known = {judge.judge: judge for judge in judges if finite(judge.accuracy) is not None}
-    agreement = join(f"“{name}” agrees with labels on {rate(j.accuracy)} of {j.n} rows" for name, j in known.items())
+    agreement = join(
+        f"the judge “{name}” agrees with labels on {rate(j.accuracy)} of {j.n} rows" for name, j in known.items()
+    )
     text = f"How sure: {verdict}, with {percent(data.confidence)} intervals on paired answers"
-    return f"{text}; of the judges, {agreement}." if agreement else f"{text}."
+    return f"{text}; {agreement}." if agreement else f"{text}."
+
+
+def _gated(data: ReportData, verdict: str) -> str:
+    """The gated metrics that ended so, in words."""
+    return join(_lower(metric_title(rule.metric)) for rule in data.gate if rule.verdict == verdict)
 
 
 def contradictions(data: ReportData) -> list[str]:
@@ -78,7 +97,7 @@ def contradictions(data: ReportData) -> list[str]:
 def limits(data: ReportData) -> list[str]:
     """What the numbers cannot show, each sentence from this run's own data."""
     found: list[str] = []
-    small = [row for row in data.metrics if not row.whole and row.n < SMALL]
+    small = [row for row in data.parts() if row.n < SMALL]
     if small:
         found.append(
             f"{len(small)} of the numbers for single clauses or slices rest on fewer than {SMALL} pairs. "
@@ -88,11 +107,11 @@ def limits(data: ReportData) -> list[str]:
         if finite(row.detectable) is not None:
             found.append(
                 f"{metric_title(row.metric)}: with {row.n} samples a true change of "
-                f"{points(row.detectable).lstrip('+')} points would be found {rate(row.power).replace('.0%', '%')} of the time "
+                f"{points(row.detectable).lstrip('+')} points would be found {percent(row.power)} of the time "
                 f"(two-sided test at {row.alpha:g}); smaller changes can be missed. {row.note}".strip()
             )
     found += _judge_limits(data)
-    unscored = sum(row.unscored for row in data.metrics if row.whole)
+    unscored = sum(row.unscored for row in data.whole())
     if unscored:
         found.append(f"{unscored} rows could not be scored. They are counted, and left out of every rate.")
     untested = [clause.id for clause in data.clauses if not clause.test]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -38,6 +39,21 @@ METRIC_NOTES: Final = {
 SMALL: Final = 100
 """Below this many pairs a part of a suite is called descriptive: a 95% interval is then about ±10 points or wider."""
 NONE: Final = "–"
+# Joiners are part of ordinary writing in Indic scripts, Persian and emoji; everything else of format kind is not seen.
+_JOINERS: Final = "\u200c\u200d"
+_HIDDEN_KINDS: Final = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: str) -> str:
+    """The text with every unseen character spelled out: U+202E becomes ⟨U+202E⟩. Newlines and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or char in _JOINERS or unicodedata.category(char) not in _HIDDEN_KINDS
+        else f"⟨U+{ord(char):04X}⟩"
+        for char in text.replace("\r\n", "\n")
+    )
 
 
 def finite(value: float | None) -> float | None:
@@ -129,8 +145,15 @@ def is_aim(data: ReportData, row: MetricRow) -> bool:
     return row.name == "harmful_refused" or (rule is not None and rule.threshold is not None and rule.threshold >= 0)
 
 
+def unmoved(row: MetricRow) -> bool:
+    """True when there is an interval and no change is inside it."""
+    low, high = finite(row.ci_low), finite(row.ci_high)
+    known = finite(row.base) is not None and finite(row.candidate) is not None
+    return known and low is not None and high is not None and low <= 0 <= high
+
+
 def movement(row: MetricRow) -> str:
-    """'rose from 3.3% to 71.2% (+67.9 points, interval +59.1 to +75.8)'; says so when zero is inside the interval."""
+    """'rose from 3.3% to 71.2% (+67.9 points, interval +59.1 to +75.8)'."""
     base, candidate, delta = finite(row.base), finite(row.candidate), finite(row.delta)
     if candidate is None:
         return "was not measured"
@@ -140,7 +163,5 @@ def movement(row: MetricRow) -> str:
     span = f"{points(delta)} points"
     if low is not None and high is not None:
         span += f", interval {interval(low, high)}"
-    if low is not None and high is not None and low <= 0 <= high:
-        return f"did not measurably change ({rate(base)} to {rate(candidate)}; {span})"
     verb = "rose" if delta > 0 else "fell" if delta < 0 else "stayed"
     return f"{verb} from {rate(base)} to {rate(candidate)} ({span})"
