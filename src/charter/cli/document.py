@@ -180,21 +180,15 @@ def diff(
 def _model_digest(model: str | None, run: Path | None) -> str | None:
     """What the weights are now: of the model in use, or of the folder that the run measured, while it is there."""
     from charter.document import measured_model
-    from charter.models.loading import ADAPTER_CONFIG, model_digest, resolve
+    from charter.models.loading import model_digest, resolve
 
     if model is None:
         measured = measured_model(run) if run else None
         if measured is None or not Path(measured[0]).is_dir():
             return None
         model = measured[0]
-    folder = resolve(model)
-    if not isinstance(folder, Path) or not (folder / ADAPTER_CONFIG).exists():
-        return model_digest(folder)
-    try:
-        base = json.loads((folder / ADAPTER_CONFIG).read_bytes())["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / ADAPTER_CONFIG}: does not name the base model. Write the adapter again.") from None
-    return model_digest(resolve(str(base)), folder)
+    # The same digest as a recipe records (recipes.train_stage.digest_of), without importing what trains.
+    return model_digest(resolve(model))
 
 
 def _print_findings(charter: Charter, found: list[tuple[When | None, Finding]], evidence: int | None) -> None:
