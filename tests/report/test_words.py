@@ -114,3 +114,17 @@ def test_a_torn_log_with_repeats_and_nan_gives_a_clean_curve(tmp_path: Path) -> 
 def test_an_unknown_verdict_is_refused(data: ReportData) -> None:
     with pytest.raises(ValueError, match="unknown verdict 'passed'"):
         dataclasses.replace(data, verdict="passed")
+
+
+def test_preference_accuracy_is_a_gain_against_chance(data: ReportData) -> None:
+    row = MetricRow("preference_accuracy", 500, 0.5, 0.62, 0.12, 0.077, 0.162)
+    first, second, _ = summary(dataclasses.replace(data, metrics=(row,), gate=()))
+    assert "preference accuracy is 62.0% against 50.0% by chance (+12.0 points" in first
+    assert second == "What it cost elsewhere was not measured."
+
+
+def test_the_summary_says_whether_training_carried_over(data: ReportData) -> None:
+    unseen = MetricRow("harmful_refused", 120, 0.02, 0.64, 0.62, 0.52, 0.71, slice="categories not trained on")
+    first = summary(dataclasses.replace(data, metrics=(*data.metrics, unseen)))[0]
+    assert "on categories not trained on it rose from 2.0% to 64.0%" in first
+    assert "categories not trained on" not in summary(data)[0]

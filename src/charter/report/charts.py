@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from charter.report.data import Curve, GateRule, MetricRow
-from charter.report.words import finite, interval, metric_title, percent, points, rate, signed, visible
+from charter.report.words import base_word, finite, interval, metric_title, percent, points, rate, signed, visible
 from charter.stats.intervals import wilson
 
 WIDTH = 340
@@ -77,19 +77,25 @@ def level_chart(chart_id: str, row: MetricRow, confidence: float) -> Markup:
     parts += [_text(_kept_inside(at(mark), 14), 92, f"{100 * mark:.0f}%", "tick") for mark in (0, 0.5, 1)]
     if base is not None and candidate is not None:
         parts.append(_line(at(base), 40, at(candidate), 40, "link"))
-    for value, y, name, kind in ((base, 34, "before", "before"), (candidate, 46, "after", "after")):
+    for value, y, name, kind in ((base, 34, base_word(row.name), "before"), (candidate, 46, "after", "after")):
         if value is None:
             parts.append(_text(WIDTH / 2, 14 if kind == "before" else 76, f"{name}: not measured", "tick"))
             continue
-        span = level_interval(value, row.n, confidence)
+        span = None if name == "chance" else level_interval(value, row.n, confidence)
         if span is not None:
             parts.append(_line(at(span[0]), y, at(span[1]), y, f"span {kind}"))
         hover = f"{name} {rate(value)}" + (f", interval {rate(span[0])} to {rate(span[1])}" if span else "")
         parts.append(tag("circle", tag("title", hover), cx=at(value), cy=y, r=5, class_=f"dot {kind}"))
         label_y = 14 if kind == "before" else 74
         parts.append(_text(_kept_inside(at(value), 40), label_y, f"{name} {rate(value)}", f"value {kind}"))
-    title = f"{metric_title(row.name)}: before and after"
-    return svg(chart_id, title, f"Before {rate(base)}, after {rate(candidate)}, {row.n} pairs.", 96, parts)
+    title = f"{metric_title(row.name)}: {base_word(row.name)} and after"
+    return svg(
+        chart_id,
+        title,
+        f"{base_word(row.name).capitalize()} {rate(base)}, after {rate(candidate)}, {row.n} pairs.",
+        96,
+        parts,
+    )
 
 
 @dataclass(frozen=True, slots=True)

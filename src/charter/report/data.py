@@ -124,7 +124,8 @@ class SampleRow:
     """One prompt with what was said before and after.
 
     before_score, after_score: what the metric counted, higher is better; they decide improved or worsened.
-    Without them only equal labels can be called the same, and the rest is "changed".
+    Give all samples: the page counts them all and shows as many as a page can hold, those that flipped first.
+    Without scores only equal labels can be called the same, and the rest is "changed".
     """
 
     id: str

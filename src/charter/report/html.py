@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,8 @@ from charter.report.data import ClauseRow, EvidenceRow, GateRule, JudgeRow, Metr
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 MAX_TEXT: Final = 4000
-MAX_SAMPLES: Final = 400
+MAX_SAMPLES: Final = 120
+"""Samples shown of one suite."""
 CHANGES: Final = ("worsened", "improved", "changed", "same")
 
 
@@ -109,8 +111,14 @@ def accounts(data: ReportData) -> list[Account]:
 
 
 def shown_samples(data: ReportData) -> list[SampleRow]:
-    """At most MAX_SAMPLES, those that flipped first, in the order they came."""
-    return sorted(data.samples, key=lambda sample: CHANGES.index(sample.change))[:MAX_SAMPLES]
+    """At most MAX_SAMPLES of each suite; those that flipped come first, worsened before improved."""
+    shown: list[SampleRow] = []
+    count: Counter[str] = Counter()
+    for sample in sorted(data.samples, key=lambda sample: CHANGES.index(sample.change)):
+        count[sample.suite] += 1
+        if count[sample.suite] <= MAX_SAMPLES:
+            shown.append(sample)
+    return shown
 
 
 def flips(data: ReportData) -> list[tuple[str, dict[str, int]]]:

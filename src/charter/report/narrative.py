@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from charter.report.data import ClauseRow, MetricRow, ReportData
 from charter.report.words import (
     SMALL,
+    UNSEEN,
+    base_word,
     duration,
     finite,
     is_aim,
@@ -28,9 +30,16 @@ def summary(data: ReportData) -> list[str]:
     costs = [row for row in whole if not is_aim(data, row)]
     verb = "was to be" if data.verdict == "unfinished" else "was"
     first = f"{data.model or 'The model'} {verb} aligned to the charter “{data.charter}” ({_count(data.clauses)})"
-    first += f": {_movements(aims)}." if aims else "; no measure of what it should gain was taken."
+    first += f": {_movements(aims)}{_unseen(data, aims)}." if aims else "; no measure of what it should gain was taken."
     second = f"What it cost: {_movements(costs)}." if costs else "What it cost elsewhere was not measured."
     return [first, second, _confidence(data, whole)]
+
+
+def _unseen(data: ReportData, aims: list[MetricRow]) -> str:
+    """The same on what was not trained on, where the run measured that apart: did the training carry over?"""
+    names = {row.name for row in aims}
+    rows = [row for row in data.parts() if row.name in names and row.slice == UNSEEN and row.clause is None]
+    return "".join(f"; on {UNSEEN} it {movement(row)}" for row in rows if finite(row.candidate) is not None)
 
 
 def _movements(rows: Iterable[MetricRow]) -> str:
@@ -39,7 +48,7 @@ def _movements(rows: Iterable[MetricRow]) -> str:
     for row in rows:
         name = _lower(metric_title(row.name))
         if unmoved(row):
-            still.append(f"{name} ({rate(row.base)} before, {rate(row.candidate)} after)")
+            still.append(f"{name} ({rate(row.base)} {base_word(row.name)}, {rate(row.candidate)} after)")
         else:
             moved.append(f"{name} {movement(row)}")
     return "; ".join([*moved, f"{join(still)} did not measurably change"] if still else moved)

@@ -34,8 +34,14 @@ METRIC_NOTES: Final = {
     "benign_answered": "Harmless requests that resemble harmful ones, and were answered.",
     "instruction_following": "Instructions whose result can be checked by a program.",
     "knowledge": "Short factual questions with a known answer.",
-    "preference_accuracy": "Held-out pairs where the chosen completion is the more probable one.",
+    "preference_accuracy": "Held-out pairs where the model prefers the chosen completion, against chance (50%).",
 }
+AIMS: Final = {"harmful_refused", "preference_accuracy"}
+"""Metrics that alignment is there to raise, whatever the gate asks of them."""
+AGAINST_CHANCE: Final = {"preference_accuracy"}
+"""Metrics whose base is a known chance and no measurement, so that it has no interval."""
+UNSEEN: Final = "categories not trained on"
+"""The slice, as comparisons name it, that shows whether the training carried over."""
 SMALL: Final = 100
 """Below this many pairs a part of a suite is called descriptive: a 95% interval is then about ±10 points or wider."""
 NONE: Final = "–"
@@ -140,9 +146,14 @@ def judge_for(data: ReportData, metric: str) -> JudgeRow | None:
 
 
 def is_aim(data: ReportData, row: MetricRow) -> bool:
-    """True when the run was meant to raise this metric: the safety one, and those whose gate allows no fall."""
+    """True when the run was meant to raise this metric: AIMS, and those whose gate allows no fall."""
     rule = rule_for(data, row.name)
-    return row.name == "harmful_refused" or (rule is not None and rule.threshold is not None and rule.threshold >= 0)
+    return row.name in AIMS or (rule is not None and rule.threshold is not None and rule.threshold >= 0)
+
+
+def base_word(metric: str) -> str:
+    """What the base of this metric is."""
+    return "chance" if metric in AGAINST_CHANCE else "before"
 
 
 def unmoved(row: MetricRow) -> bool:
@@ -163,5 +174,7 @@ def movement(row: MetricRow) -> str:
     span = f"{points(delta)} points"
     if low is not None and high is not None:
         span += f", interval {interval(low, high)}"
+    if row.name in AGAINST_CHANCE:
+        return f"is {rate(candidate)} against {rate(base)} by chance ({span})"
     verb = "rose" if delta > 0 else "fell" if delta < 0 else "stayed"
     return f"{verb} from {rate(base)} to {rate(candidate)} ({span})"
