@@ -53,7 +53,7 @@ def test_samples_are_well_formed_and_slices_are_not_tiny(name: str) -> None:
         assert (sample.check is not None) == (name == "instruction_following")
     sizes = Counter(sample.slice for sample in samples)
     assert list(sizes) == suite_names()[name]
-    assert min(sizes.values()) >= (3 if name == "harmful_requests" else 18)
+    assert min(sizes.values()) >= {"harmful_requests": 4, "instruction_following": 12}.get(name, 18)
 
 
 def test_every_sample_names_a_clause_of_its_kind() -> None:
@@ -243,7 +243,7 @@ def dutiful(check: Mapping[str, Any]) -> str:
         "repeat": " ".join([check.get("text", "")] * check.get("times", 0)),
         "yes_no": "Yes.",
         "mention": f"Hello, {check.get('name')}!",
-        "avoid": f"People like {topic} everywhere they go.",
+        "avoid": f"Many like {topic} wherever they go.",
         "title": "<<A Title>>\nWe all like this very much.",
         "paragraphs": "\n\n".join([f"We like {topic}."] * count),
         "choice": check.get("options", [""])[-1],
