@@ -66,7 +66,7 @@ class GateResult:
 
     def verdict_of(self, comparison: Comparison) -> Verdict | None:
         """The verdict on a comparison, None when it is not gated (a slice, an informational metric)."""
-        return next((d.verdict for d in self.decisions if d.comparison == comparison), None)
+        return next((d.verdict for d in self.decisions if d.comparison is comparison), None)
 
 
 class Gate(BaseModel):

@@ -31,6 +31,11 @@ class BatchingJudge:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def load(self) -> None:
+        """Make the judge now. Raises what making it raises, so that a missing part is known before work starts."""
+        if self._judge is None:
+            self._judge = self._make()
+
     async def score(self, exchange: Exchange) -> Score:
         """The judge's word on one exchange; waits until its batch has been judged."""
         loop = asyncio.get_running_loop()
@@ -70,8 +75,8 @@ class BatchingJudge:
                 future.set_result(score)
 
     def _ask(self, batch: list[Exchange]) -> list[Score]:
-        if self._judge is None:
-            self._judge = self._make()
+        self.load()
+        assert self._judge is not None
         scores = self._judge.score(batch)
         if [score.id for score in scores] != [row.id for row in batch]:
             raise ValueError(f"{len(scores)} scores came back for {len(batch)} rows, or in another order")

@@ -10,12 +10,13 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter import __version__
 from charter.errors import Unfinished, UserError, nearest
-from charter.evaluation.suites.samples import load_suite, suite_digest
+from charter.evaluation.suites.samples import SUITES, load_suite, suite_digest
 from charter.ports import TextModel
 
 if TYPE_CHECKING:
@@ -43,13 +44,7 @@ def evaluate(
     Nothing is sent anywhere. Raises UserError for an unknown suite or an unwritable folder, Unfinished when Inspect
     could not finish or when no sample at all could be answered.
     """
-    from charter.evaluation.tasks import TASKS
-
-    for suite in suites:
-        if suite not in TASKS:
-            raise UserError(f'There is no suite "{suite}".{nearest(suite, list(TASKS))} Suites: {", ".join(TASKS)}.')
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit {limit}: nothing would be measured. Give a number of samples greater than 0.")
+    check_request(suites, limit)
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,6 +60,15 @@ def evaluate(
             report(suite, total, total)
         paths.append(path)
     return paths
+
+
+def check_request(suites: Sequence[str], limit: int | None) -> None:
+    """Raises UserError for an unknown suite or a limit that leaves nothing to measure: before a model is loaded."""
+    for suite in suites:
+        if suite not in SUITES:
+            raise UserError(f'There is no suite "{suite}".{nearest(suite, list(SUITES))} Suites: {", ".join(SUITES)}.')
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit {limit}: nothing would be measured. Give a number of samples greater than 0.")
 
 
 def log_name(model: LocalModel | TextModel, suite: str, limit: int | None = None, seed: int = 0) -> str:
@@ -89,8 +93,19 @@ def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, se
         "seed": seed,
         "limit": limit,
         "judge": spec.judge,
+        "scoring": _scoring_digest(spec.judge),
         "charter": __version__,
     }
+
+
+@cache
+def _scoring_digest(judge: str | None) -> str:
+    """sha256 over what turns an answer into a score: the judge's description (names its weights), or the checkers."""
+    import charter
+
+    package = Path(charter.__file__).parent
+    parts = [package / "judges" / "weights" / f"{judge}.json"] if judge else [package / "evaluation/suites/checks.py"]
+    return hashlib.sha256(b"".join(part.read_bytes() for part in parts if part.exists())).hexdigest()
 
 
 def _finished(path: Path) -> bool:
@@ -112,8 +127,11 @@ def _run(
     from inspect_ai.model import GenerateConfig
 
     from charter.evaluation.provider import CONNECTIONS, close_model, inspect_model
-    from charter.evaluation.tasks import TASKS
+    from charter.evaluation.tasks import SPECS, TASKS, shared_judge
 
+    judge = SPECS[suite].judge
+    if judge is not None:
+        shared_judge(judge).load()
     task = TASKS[suite](limit=limit, seed=seed)
     total = len(task.dataset)
     done = 0

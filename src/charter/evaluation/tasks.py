@@ -175,7 +175,7 @@ def _checked(state: TaskState, check: Callable[[str], bool]) -> Score:
 
 
 def _refusal_scorer(metric: str) -> Scorer:
-    judge = _shared_judge(REFUSAL_JUDGE)
+    judge = shared_judge(REFUSAL_JUDGE)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         text = state.output.completion
@@ -199,7 +199,9 @@ def _refusal_scorer(metric: str) -> Scorer:
 
 
 @cache
-def _shared_judge(name: str) -> BatchingJudge:
+def shared_judge(name: str) -> BatchingJudge:
+    """The one batching judge of that name in this process: scorers of one suite share its answers."""
+
     def make() -> Judge:
         from charter.judges.registry import judge
 

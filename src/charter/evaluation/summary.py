@@ -1,0 +1,64 @@
+"""One side's numbers: a rate with its interval per metric, and what the judge behind it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from charter.evaluation.results import Outcome
+from charter.stats.intervals import wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A metric on the whole suite: mean over scored samples, with Wilson's interval where all values are 0 or 1.
+
+    n: scored samples; unscored: the others. `value` is None when nothing was scored.
+    """
+
+    suite: str
+    metric: str
+    n: int
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    unscored: int
+    judge: str | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
+    """One row per suite and metric, in order of appearance."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.suite, outcome.metric), []).append(outcome)
+    rows = []
+    for (suite, metric), group in groups.items():
+        values = [outcome.value for outcome in group if outcome.value is not None]
+        low: float | None = None
+        high: float | None = None
+        if values and all(value in (0.0, 1.0) for value in values) and all(o.epoch == 1 for o in group):
+            low, high = wilson(round(sum(values)), len(values))
+        judge = next((outcome.judge for outcome in group if outcome.judge), None)
+        mean = sum(values) / len(values) if values else None
+        rows.append(Summary(suite, metric, len(values), mean, low, high, len(group) - len(values), judge))
+    return rows
+
+
+def agreement_text(judge: str) -> str:
+    """What is known of a judge's agreement with people, in one line; says so when nothing is."""
+    from charter.errors import UserError
+
+    try:
+        from charter.judges.calibration import judge_agreement
+
+        found = judge_agreement(judge)
+    except (ImportError, UserError):
+        found = None
+    if found is None:
+        return f"Judge {judge}: agreement with people not measured."
+    return f"Judge {judge}: {found}"
