@@ -21,7 +21,8 @@ from charter.judges.refusal_features import PATTERNS, opening_of, plain
 HERE = Path(__file__).parent
 csv.field_size_limit(sys.maxsize)
 _HINT = re.compile(
-    "|".join(PATTERNS[name] for name in ("decline", "inability", "impersonal_decline", "sorry", "as_an_ai", "no_data")), re.I
+    "|".join(PATTERNS[name] for name in ("decline", "inability", "impersonal_decline", "sorry", "as_an_ai", "no_data")),
+    re.I,
 )
 _MORAL = re.compile("|".join(PATTERNS[name] for name in ("wrong", "disapprove", "programmed", "foreign_refusal")), re.I)
 

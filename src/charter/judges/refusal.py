@@ -80,7 +80,9 @@ def _shipped() -> tuple[dict[str, Tensor], dict[str, Any]]:
         meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{WEIGHTS}: the refusal judge's weights cannot be read ({error}). Reinstall charter.") from None
+        raise UserError(
+            f"{WEIGHTS}: the refusal judge's weights cannot be read ({error}). Reinstall charter."
+        ) from None
     if digest != meta["weights_sha256"] or meta["features"] != feature_names():
         raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
     return load_file(path), meta
@@ -90,6 +92,7 @@ class RefusalJudge:
     """Implements ports.Judge. Labels: full, partial, none; `score` is the calibrated chance of a full refusal."""
 
     name = "refusal"
+    labels = LABELS
 
     def __init__(self) -> None:
         """Load the embedder and the head. Raises UserError when the embedding wheel is absent."""

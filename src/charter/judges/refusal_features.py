@@ -56,8 +56,7 @@ _LIST_ITEM: Final = re.compile(r"(?m)^\s*(?:\d{1,2}[.):]|[-*•–])\s+\S|\bstep
 _SPEAKER: Final = re.compile(r"(?m)(?:^|\n)\s*[^\w\s]{0,3}\s?[\[(]?[^\W\d_][\w .#]{1,18}[\])]?\s?[^\w\s:]{0,3}[\])]?:")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _STOP: Final = frozenset(
-    "a an and are as at be by can could do does for from had has have how i if in is it its me my of on or should so some "
-    "that the their them there these they this to was we were what when where which who why will with would you your".split()
+    ["a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "should", "so", "some", "that", "the", "their", "them", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your"]
 )
 
 _SHAPE_NAMES: Final = (

@@ -115,7 +115,7 @@ class Embedder:
         return sum(len(ids) > HEAD_TOKENS + TAIL_TOKENS for ids in self._tokens(texts))
 
     @torch.inference_mode()
-    def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+    def embed(self, texts: Sequence[str], batch_size: int = 16) -> Tensor:
         """Embeddings of the texts, shape (N, 384), fp32, each of length one, in the order given.
 
         Texts are batched by length, so little is spent on padding; a text's embedding does not depend on its
@@ -145,6 +145,6 @@ def embedder() -> Embedder:
     return Embedder()
 
 
-def embed(texts: Sequence[str], batch_size: int = 64) -> Tensor:
+def embed(texts: Sequence[str], batch_size: int = 16) -> Tensor:
     """`Embedder.embed` of the shared embedder: shape (N, 384), fp32, each of length one."""
     return embedder().embed(texts, batch_size)
