@@ -142,9 +142,9 @@ def _run(
         report(suite, done, total)
 
     report(suite, 0, total)
-    served = inspect_model(model, GenerateConfig(max_connections=max(CONNECTIONS, total)), answered)
     settings = settings_of(model, suite, limit, seed)
     with _quiet(), tempfile.TemporaryDirectory(prefix=".running-", dir=path.parent) as folder:
+        served = inspect_model(model, GenerateConfig(max_connections=max(CONNECTIONS, total)), answered)
         try:
             logs = inspect_eval(
                 task,
