@@ -53,7 +53,7 @@ def test_samples_are_well_formed_and_slices_are_not_tiny(name: str) -> None:
         assert (sample.check is not None) == (name == "instruction_following")
     sizes = Counter(sample.slice for sample in samples)
     assert list(sizes) == suite_names()[name]
-    assert min(sizes.values()) >= {"harmful_requests": 4, "instruction_following": 12}.get(name, 18)
+    assert min(sizes.values()) >= {"harmful_requests": 4, "instruction_following": 10}.get(name, 18)
 
 
 def test_every_sample_names_a_clause_of_its_kind() -> None:
@@ -90,7 +90,6 @@ def test_template_variants_differ_in_what_they_ask(name: str) -> None:
     assert [(a.id, b.id) for (a, x), (b, y) in combinations(grams, 2) if a.slice != b.slice and near(x, y)] == []
 
 
-@pytest.mark.skipif(not TRAINING_PAIRS.exists(), reason="the shipped training pairs are not part of this installation")
 def test_no_prompt_is_in_the_training_pairs() -> None:
     trained = [
         (number, trigrams(turn.content))
