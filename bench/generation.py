@@ -15,7 +15,24 @@ import statistics
 import sys
 import time
 
-WORDS = "river stone market lantern answer quiet engine paper window garden signal bridge winter copper letter harbour".split()
+WORDS = [
+    "river",
+    "stone",
+    "market",
+    "lantern",
+    "answer",
+    "quiet",
+    "engine",
+    "paper",
+    "window",
+    "garden",
+    "signal",
+    "bridge",
+    "winter",
+    "copper",
+    "letter",
+    "harbour",
+]
 
 
 def mixed_prompts(count: int, seed: int) -> list[str]:

@@ -61,11 +61,13 @@ class LaneStep:
             hidden = position > self.lengths_R[:, None]
             if window is not None:
                 hidden |= position <= self.lengths_R[:, None] - window
-            self.masks[window] = torch.zeros_like(hidden, dtype=like.dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
+            self.masks[window] = torch.zeros_like(hidden, dtype=like.dtype).masked_fill_(hidden, -torch.inf)[
+                :, None, None
+            ]
         return self.masks[window]
 
     def place(self, heads: int) -> Tensor:
-        """Flat indices of the new token's (row, head) in the lane's buffers seen as (slots * heads * capacity, size)."""
+        """Where each (row, head) of the new token goes in a buffer seen as (slots * heads * capacity, size)."""
         if heads not in self.places:
             row_head = torch.arange(self.rows * heads, device=self.lengths_R.device)
             self.places[heads] = row_head * self.lane.capacity + self.lengths_R.repeat_interleave(heads)
@@ -84,7 +86,7 @@ def slot_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _mask: Tensor | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,

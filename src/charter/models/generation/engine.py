@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 4 * 2**30
-_PREFILL_TOKENS = 4096
+_PREFILL_TOKENS = 1024
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -94,7 +94,9 @@ class Engine:
         if not length:
             problem = "the prompt has no tokens"
         elif self._context is not None and length >= self._context:
-            problem = f"the prompt has {length} tokens and the model's context is {self._context}: no room for an answer"
+            problem = (
+                f"the prompt has {length} tokens and the model's context is {self._context}: no room for an answer"
+            )
         if problem:
             self.stats.errors += 1
             self._done.append(Finished(request.key, (), (), "error", error=problem))
@@ -141,7 +143,8 @@ class Engine:
             if self._plain is not None:
                 self._done += self._plain.step()
             else:
-                self._admit()
+                while self._admit():
+                    pass
                 self._decode()
         self.stats.seconds += time.perf_counter() - begun
         done, self._done = self._done, []
@@ -163,63 +166,64 @@ class Engine:
         stream = stream_key(request.stream_seed, request.prompt_ids, request.sample_index)
         return Row(request, stream, limit, cached=length)
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Give slots to waiting requests, at most one prefill's worth; whether there may be room for more."""
         live = sum(row is not None for lane in self._lanes.values() for row in lane.rows)
         free = self._max_rows - live
-        # A prefill interrupts every row: wait until it fills a fair share of the slots, unless few are running.
+        # A prefill interrupts every row: wait until it fills a fair share of the slots.
         if not self._waiting or (live and free < max(1, self._max_rows // 16)):
-            return
-        reserved = sum(lane.capacity * len(lane.rows) for lane in self._lanes.values())
-        fresh: list[tuple[_Waiting, list[Row], Segment]] = []
+            return False
+        room = self._budget - sum(lane.capacity * len(lane.rows) for lane in self._lanes.values())
+        fresh: list[tuple[_Waiting, Segment]] = []
         tokens = 0
         for group in list(self._waiting.values()):
-            if not free or tokens >= _PREFILL_TOKENS:
+            if free < 1 or tokens >= _PREFILL_TOKENS:
                 break
-            rows: list[Row] = []
-            while group.requests and free:
-                row = self._row(group.requests[0])
-                capacity = lane_capacity(row.cached + row.limit)
-                if (live or rows or fresh) and reserved + capacity > self._budget:
-                    free = 0
-                    break
-                if rows and capacity != lane_capacity(rows[0].cached + rows[0].limit):
-                    break
-                rows.append(row)
-                group.requests.pop(0)
-                free -= 1
-                reserved += capacity
-            if not rows:
-                continue
-            lane = self._lanes.setdefault(
-                lane_capacity(rows[0].cached + rows[0].limit), Lane(lane_capacity(rows[0].cached + rows[0].limit))
+            # Samples of one prompt mostly may grow to the same length; those that may not wait for the next turn.
+            capacity = self._capacity(group.requests[0])
+            count = next(
+                (i for i, r in enumerate(group.requests) if self._capacity(r) != capacity), len(group.requests)
             )
-            slots = [lane.place(row) for row in rows]
-            self.stats.prompts += len(rows)
+            count = min(count, free, room // capacity)
+            if count < 1:
+                if live or fresh:
+                    break
+                count = 1  # larger than the whole budget: it runs alone
+            lane = self._lanes.setdefault(capacity, Lane(capacity))
+            slots = [lane.place(self._row(request)) for request in group.requests[:count]]
+            del group.requests[:count]
+            free, room, live = free - count, room - capacity * count, live + count
+            self.stats.prompts += count
+            if not group.requests:
+                del self._waiting[group.prompt_ids]
             if group.logits_1V is None:
-                length = len(group.prompt_ids)
-                fresh.append((group, rows, Segment(tokens, length, lane, slots, group.held if group.requests else None)))
-                tokens += length
-                self.stats.shared_prompts += len(rows) - 1
+                held = group.held if group.requests else None
+                fresh.append((group, Segment(tokens, len(group.prompt_ids), lane, slots, held)))
+                tokens += len(group.prompt_ids)
+                self.stats.shared_prompts += count - 1
             else:
                 for layer, (keys, values) in group.held.items():
                     lane.store(layer, slots, keys, values)
-                self.stats.shared_prompts += len(rows)
-                self._take([(lane, slot) for slot in slots], group.logits_1V.expand(len(rows), -1))
-            if not group.requests:
-                del self._waiting[group.prompt_ids]
+                self.stats.shared_prompts += count
+                self._take([(lane, slot) for slot in slots], group.logits_1V.expand(count, -1))
         if fresh:
             self._prefill(fresh, tokens)
+        return bool(fresh)
 
-    def _prefill(self, fresh: list[tuple[_Waiting, list[Row], Segment]], tokens: int) -> None:
-        ids = [token for group, _, _ in fresh for token in group.prompt_ids]
-        positions = [position for group, _, _ in fresh for position in range(len(group.prompt_ids))]
-        last = torch.tensor([part.start + part.length - 1 for _, _, part in fresh], device=self.model.device)
-        logits_PV = self._forward(ids, positions, PrefillPlan([part for _, _, part in fresh]), last)
+    def _capacity(self, request: Request) -> int:
+        row = self._row(request)
+        return lane_capacity(row.cached + row.limit)
+
+    def _prefill(self, fresh: list[tuple[_Waiting, Segment]], tokens: int) -> None:
+        ids = [token for group, _ in fresh for token in group.prompt_ids]
+        positions = [position for group, _ in fresh for position in range(len(group.prompt_ids))]
+        last = torch.tensor([part.start + part.length - 1 for _, part in fresh], device=self.model.device)
+        logits_PV = self._forward(ids, positions, PrefillPlan([part for _, part in fresh]), last)
         self.stats.prefills += len(fresh)
         self.stats.prefilled_tokens += tokens
-        rows = [(part.lane, slot) for _, _, part in fresh for slot in part.slots]
-        repeats = torch.tensor([len(part.slots) for _, _, part in fresh], device=logits_PV.device)
-        for index, (group, _, _) in enumerate(fresh):
+        rows = [(part.lane, slot) for _, part in fresh for slot in part.slots]
+        repeats = torch.tensor([len(part.slots) for _, part in fresh], device=logits_PV.device)
+        for index, (group, _) in enumerate(fresh):
             if group.requests:
                 group.logits_1V = logits_PV[index : index + 1].clone()
         self._take(rows, logits_PV if len(rows) == len(fresh) else logits_PV.repeat_interleave(repeats, 0))
@@ -296,4 +300,3 @@ class Engine:
             if any(stop in tail for stop in stops):
                 return "string"
         return None
-

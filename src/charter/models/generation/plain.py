@@ -66,7 +66,8 @@ class PlainBatches:
         training = self._model.training
         self._model.eval()
         try:
-            self._model.generate(
+            generate: Any = self._model.generate
+            generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=GenerationConfig(
@@ -95,7 +96,7 @@ class _Drawing:
         self._rows: list[Row | None] = list(rows)
         self._stops_at, self._stats = stops_at, stats
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         live = [(index, row) for index, row in enumerate(self._rows) if row is not None]
         drawn = draw(
             scores[torch.tensor([index for index, _ in live], device=scores.device)],
@@ -120,6 +121,6 @@ class _Drawing:
                 self._rows[index] = None
         return only
 
-    def all_done(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def all_done(self, input_ids: Tensor, _scores: Any, **_: Any) -> Tensor:
         """A stopping criterion: true for the rows that have ended."""
         return torch.tensor([row is None for row in self._rows], device=input_ids.device)

@@ -1,7 +1,7 @@
 """Draw next tokens, each sample from its own counter-based random stream.
 
-A draw depends on (seed, prompt tokens, sample index, step) and the logits, on nothing else: not on the batch, not on the
-order of work. Tokens are drawn by inverting the cumulative distribution in vocabulary order.
+A draw depends on (seed, prompt tokens, sample index, step) and the logits, on nothing else: not on the batch or
+the order of work. Tokens are drawn by inverting the cumulative distribution in vocabulary order.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ TIE = 1e-4
 """Closer than this, rounding may decide between two tokens (logits in nats, or cumulative probability)."""
 _BLOCK = 256
 _NUCLEUS = 256
+_ROWS = 16
+"""Rows handled together on CPU: their logits in fp32 stay in cache, larger temporaries cost page faults."""
 
 
 def stream_key(seed: int, prompt_ids: Sequence[int], sample_index: int) -> int:
@@ -36,7 +38,8 @@ def uniforms(keys: Sequence[int], steps: Sequence[int]) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    bits: np.ndarray = z >> np.uint64(11)
+    return np.asarray(bits, dtype=np.float64) * 2.0**-53
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,14 @@ class Draw:
 
 def draw(logits_RV: Tensor, samplings: Sequence[Sampling], keys: Sequence[int], steps: Sequence[int]) -> Draw:
     """One token per row. logits_RV: any float dtype, computed on in fp32."""
+    if len(samplings) > _ROWS and logits_RV.device.type == "cpu":
+        runs = [slice(start, start + _ROWS) for start in range(0, len(samplings), _ROWS)]
+        drawn = [draw(logits_RV[run], samplings[run], keys[run], steps[run]) for run in runs]
+        return Draw(
+            [token for part in drawn for token in part.tokens],
+            [logprob for part in drawn for logprob in part.logprobs],
+            sum(part.ties for part in drawn),
+        )
     rows: dict[str, list[int]] = {"greedy": [], "plain": [], "nucleus": []}
     for index, sampling in enumerate(samplings):
         kind = "greedy" if sampling.temperature == 0 else "plain" if sampling.top_p >= 1 else "nucleus"
@@ -60,8 +71,7 @@ def draw(logits_RV: Tensor, samplings: Sequence[Sampling], keys: Sequence[int], 
     for kind, indices in rows.items():
         if not indices:
             continue
-        logits = logits_RV if len(indices) == len(samplings) else logits_RV[torch.tensor(indices, device=logits_RV.device)]
-        logits = logits.float()
+        logits = logits_RV[torch.tensor(indices, device=logits_RV.device)].float()
         if kind == "greedy":
             parts = _greedy(logits)
         else:
@@ -111,7 +121,8 @@ def _plain(scaled_RV: Tensor, u_R: Tensor) -> Parts:
     target = u_R[:, None] * total
     block = torch.searchsorted(upto, target, right=True).clamp(max=mass.shape[1] - 1)
     before = upto.gather(1, block) - mass.sum(-1).double().gather(1, block)
-    return _inside(mass.gather(1, block[..., None].expand(-1, -1, _BLOCK))[:, 0], before, target, total, block[:, 0] * _BLOCK)
+    chosen = mass.gather(1, block[..., None].expand(-1, -1, _BLOCK))[:, 0]
+    return _inside(chosen, before, target, total, block[:, 0] * _BLOCK)
 
 
 def _inside(mass_RK: Tensor, before: Tensor, target: Tensor, total: Tensor, offset_R: Tensor) -> Parts:
@@ -119,7 +130,7 @@ def _inside(mass_RK: Tensor, before: Tensor, target: Tensor, total: Tensor, offs
     upto = mass_RK.double().cumsum(-1) + before
     index = torch.searchsorted(upto, target, right=True)
     # Rounding may leave the target past the run's end: step back to the last candidate that has any mass.
-    last = (mass_RK > 0).double().mul(torch.arange(1, mass_RK.shape[1] + 1, device=mass_RK.device)).argmax(-1, keepdim=True)
+    last = torch.where(mass_RK > 0, torch.arange(mass_RK.shape[1], device=mass_RK.device), 0).amax(-1, keepdim=True)
     index = torch.minimum(index, last)
     high = upto.gather(1, index)
     chosen = mass_RK.double().gather(1, index)
@@ -144,6 +155,6 @@ def _nucleus(scaled_RV: Tensor, u_R: Tensor, top_p_R1: Tensor) -> Parts:
     total = kept.sum(-1, keepdim=True)
     zero = torch.zeros_like(total)
     index, logprob, near = _inside(kept, zero, u_R[:, None] * total, total, torch.zeros_like(ids[:, 0]))
-    edge = torch.where(keep, before, 0.0).amax(-1, keepdim=True)
-    at_edge = ((edge - top_p_R1).abs() < TIE) | ((edge + torch.where(keep, mass, 2.0).amin(-1, keepdim=True) - top_p_R1).abs() < TIE)
-    return ids.gather(1, index[:, None])[:, 0], logprob, near | at_edge[:, 0]
+    # Rounding may also decide whether the nucleus holds one token more or less.
+    at_edge = torch.minimum((before - top_p_R1).abs(), (before + mass - top_p_R1).abs()).amin(-1) < TIE
+    return ids.gather(1, index[:, None])[:, 0], logprob, near | at_edge

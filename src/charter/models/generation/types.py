@@ -64,6 +64,6 @@ class EngineStats:
         rate = self.decoded_tokens / self.seconds if self.seconds else 0.0
         return (
             f"{self.prompts} samples, {self.prefills} prompts ({self.prefilled_tokens} tokens) prefilled, "
-            f"{self.shared_prompts} shared, {self.decoded_tokens} tokens in {self.steps} steps and {self.seconds:.1f} s "
+            f"{self.shared_prompts} shared, {self.decoded_tokens} tokens in {self.steps} steps, {self.seconds:.1f} s "
             f"({rate:.0f} tokens/s), {self.ties} ties, {self.truncated} cut at their length, {self.errors} errors"
         )

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from charter.models.generation.local import Speaker
 from charter.models.generation.types import EngineStats, Finished
@@ -60,7 +60,7 @@ class BatchWorker:
         return job.future
 
     def close(self, *, wait: bool = True) -> None:
-        """Finish what was submitted (wait=True), or drop it with an error on its futures (wait=False); end the thread."""
+        """End the thread, after answering what was submitted or (wait=False) dropping it with an error."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -118,11 +118,12 @@ class BatchWorker:
             self._jobs.add(job)
 
     def _settle(self, finished: Finished) -> None:
-        job, index = finished.key  # type: ignore[misc]
+        job, index = cast("tuple[_Job, int]", finished.key)
         job.finished[index] = finished
-        if all(job.finished):
+        done = [one for one in job.finished if one is not None]
+        if len(done) == len(job.finished):
             self._jobs.discard(job)
-            job.future.set_result([self._speaker.completion(one, job.sampling.stop) for one in job.finished])
+            job.future.set_result([self._speaker.completion(one, job.sampling.stop) for one in done])
 
     def _fail(self, error: BaseException) -> None:
         while not self._inbox.empty():
