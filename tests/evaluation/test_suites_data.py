@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import charter
 from charter.errors import UserError
@@ -154,7 +156,7 @@ CASES: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ['{"name": "Tom"}', '{"name": 1, "age": 2, "x": 3}', "{'name': 1, 'age': 2}", '[{"name": 1, "age": 2}]', "7"],
     ),
     ({"kind": "max_words", "limit": 4}, ["The sea is wide.", "Well-known sea"], ["The sea is very wide", "sea"]),
-    ({"kind": "min_words", "limit": 4}, ["The sea is wide."], ["The sea - ! is", "wide sea"]),
+    ({"kind": "min_words", "limit": 4}, ["The sea is wide."], ["The sea - ! is", "wide sea", "1. sea\n2. sea\n3. sea"]),
     ({"kind": "quoted"}, ['"The sea."', "“All of it.”"], ['The "sea".', '"The sea', "'The sea'", '""']),
     (
         {"kind": "separator", "separator": ";", "count": 3},
@@ -205,6 +207,17 @@ def test_every_kind_of_check_has_cases() -> None:
 def test_constraints_are_checked(check: Mapping[str, Any], good: list[str], bad: list[str]) -> None:
     assert [answer for answer in good if not check_instruction(check, answer)] == []
     assert [answer for answer in bad if check_instruction(check, answer)] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.text(), st.text(alphabet='-1.,;"{}[]<>:\n aA9²', max_size=60), st.just("[" * 100_000)))
+def test_no_text_breaks_a_checker(answer: str) -> None:
+    """Models write anything: every checker gives a plain yes or no, the same with blank space around the text."""
+    for check, _, _ in CASES:
+        result = check_instruction(check, answer)
+        assert isinstance(result, bool)
+        assert result == check_instruction(check, f"\n {answer} \n")
+    assert isinstance(check_answer(["12", "a b", "O"], answer), bool)
 
 
 def test_about_asks_for_the_topic() -> None:

@@ -18,7 +18,8 @@ from charter.errors import UserError, nearest
 MAX_ANSWER_WORDS: Final = 25
 _WORD: Final = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _BULLET: Final = re.compile(r"^\s*[-*•–]\s+\S")
-_NUMBERED: Final = re.compile(r"^\s*(\d+)[.)]\s+\S")
+_NUMBERED: Final = re.compile(r"^\s*(\d{1,4})[.)]\s+\S")
+_LIST_NUMBER: Final = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
 _FENCE: Final = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
 _TITLE: Final = re.compile(r"<<\s*([^<>\n]*[^<>\s][^<>\n]*)>>")
 # A full stop after one capital (J. K. Rowling) or a usual abbreviation does not end a sentence.
@@ -31,8 +32,8 @@ Check = Callable[[Mapping[str, Any], str], bool]
 
 
 def words(text: str) -> list[str]:
-    """The words of a text; a hyphenated or contracted word counts as one."""
-    return _WORD.findall(text)
+    """The words of a text; a hyphenated or contracted word counts as one, the number of a list item as none."""
+    return _WORD.findall(_LIST_NUMBER.sub("", text))
 
 
 def sentences(text: str) -> list[str]:
