@@ -51,14 +51,17 @@ def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
 
 def agreement_text(judge: str) -> str:
     """What is known of a judge's agreement with people, in one line; says so when nothing is."""
-    from charter.errors import UserError
+    from charter.judges.calibration import judge_agreement
 
-    try:
-        from charter.judges.calibration import judge_agreement
-
-        found = judge_agreement(judge)
-    except (ImportError, UserError):
-        found = None
-    if found is None:
+    found = judge_agreement(judge)
+    if found is None or found.accuracy is None:
         return f"Judge {judge}: agreement with people not measured."
-    return f"Judge {judge}: {found}"
+    text = f"Judge {judge}: agrees with people on {_interval(found.accuracy, found.accuracy_low, found.accuracy_high)}"
+    if found.kappa is not None and found.kappa_low is not None and found.kappa_high is not None:
+        text += f", κ {found.kappa:.2f} ({found.kappa_low:.2f} to {found.kappa_high:.2f})"
+    return f"{text}, n {found.n}{f', measured on {found.measured_on}' if found.measured_on else ''}."
+
+
+def _interval(value: float, low: float | None, high: float | None) -> str:
+    inside = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * value:.1f}%{inside}"
