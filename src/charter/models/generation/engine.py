@@ -73,9 +73,10 @@ class Engine:
         self._done: list[Finished] = []
         self._attached = False
         self._plain: PlainBatches | None = None
-        reason = why_plain(self.model)
-        if reason:
-            log.warning("%s: generating in plain batches, because %s", type(self.model).__name__, reason)
+        self.plain_because = why_plain(self.model)
+        """Why this model is served in plain batches through transformers' generate; None when it has slots."""
+        if self.plain_because:
+            log.warning("%s: generating in plain batches, because %s", type(self.model).__name__, self.plain_because)
             self._plain = PlainBatches(self.model, self.stop_ids, self._stops_at, max_rows, self.stats)
 
     @property
