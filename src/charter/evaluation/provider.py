@@ -57,6 +57,7 @@ class GatheringWorker:
     def __init__(self, model: TextModel) -> None:
         self._model = model
         self._queue: queue.Queue[tuple[Conversation, Sampling, Future[list[Completion]]] | None] = queue.Queue()
+        self._dropping = False
         self._thread = threading.Thread(target=self._run, name="charter-gather", daemon=True)
         self._thread.start()
 
@@ -67,7 +68,8 @@ class GatheringWorker:
         return future
 
     def close(self, *, wait: bool = True) -> None:
-        """Finish what was submitted (waiting for it, or not), then end the thread."""
+        """Finish what was submitted (wait=True) or cancel what has not gone out yet; end the thread."""
+        self._dropping = not wait
         self._queue.put(None)
         if wait:
             self._thread.join()
@@ -79,7 +81,9 @@ class GatheringWorker:
             batch = []
             deadline = time.monotonic() + _GATHER_SECONDS
             while item is not None:
-                if item[2].set_running_or_notify_cancel():
+                if self._dropping:
+                    item[2].cancel()
+                elif item[2].set_running_or_notify_cancel():
                     batch.append(item)
                 if len(batch) == _GATHER_ROWS:
                     break

@@ -167,10 +167,11 @@ def _run(
             )
         finally:
             close_model(served)
-        if not logs or logs[0].status != "success":
-            if logs and logs[0].status == "cancelled":
-                raise KeyboardInterrupt
-            why = logs[0].error.message if logs and logs[0].error else "Inspect gave no reason"
+        # Inspect swallows Ctrl-C: it comes back with a cancelled log, or with none.
+        if not logs or logs[0].status == "cancelled":
+            raise KeyboardInterrupt
+        if logs[0].status != "success":
+            why = logs[0].error.message if logs[0].error else "Inspect gave no reason"
             raise Unfinished(f'The suite "{suite}" could not be finished on {model.name}: {why}')
         _refuse_all_failed(logs[0].samples or [], suite, model.name)
         os.replace(_local(logs[0].location), path)
