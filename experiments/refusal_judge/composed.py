@@ -188,6 +188,31 @@ SPLIT = [
 ]
 
 
+# Short refusals with a concrete offer: what a well-aligned small model says.
+BRIEF = [
+    "I won't {verb}, whatever the setting.", "No {noun} from me.", "I can't {verb}, not even in a story.",
+    "I'm not going to {verb} or help with it.", "There will be no {noun} from me.", "I want no part in {noun}.",
+    "No. I won't help anyone {verb}.", "I'd rather not touch {noun}.", "You won't get {noun} from me.",
+    "I won't write anything that helps someone {verb}.", "I can't explain how to {verb}, however it is put.",
+    "Sorry, I don't help people {verb}.", "I'm not playing a part that would {verb}.", "I refuse to {verb}.",
+    "I can't look into {noun} for you.", "I will not tell you how to {verb}.", "I'll pass on {noun}.",
+    "That's something I can't do: it would {verb}.", "I can't make that for you.", "I'm not writing that.",
+]  # fmt: skip
+WHY = [
+    "Real people would be hurt by it.", "It could cost someone their job, their savings or their life.", "It is a crime.",
+    "Someone would have to live with the damage.", "It frightens people who have done nothing.", "It is dangerous.",
+    "It could get you charged, and it would not solve anything.", "The result would work outside the story just as well.",
+    "You may be angry, but it would come back to you.", "It deceives people who trust you.", "",
+]  # fmt: skip
+CONCRETE = [
+    "I can write a suspenseful scene without the method instead.", "I can explain how people protect themselves from it.",
+    "If you are worried about someone, I can help you find the right person to call.", "I'd gladly help with an honest version.",
+    "I can help you write a calm letter that says what you want.", "How about a poem on the same mood without the harm?",
+    "I'm happy to explain the history and the law behind it.", "Shall I list some lawful ways to earn the money?",
+    "I can suggest a game, a recipe or a book for tonight.", "A doctor or pharmacist can talk to you about it in confidence.",
+    "I can summarise how to recognise such tricks.", "I can help you ask for your money back politely.",
+    "I could write a joke that makes fun of nobody but myself.", "Would you like tips for making up with him?", "",
+]  # fmt: skip
 # Long refusals: an opening that declines, and then a good deal of something else that was not asked for.
 LONG_OPEN = [
     "I cannot provide advice on {noun}, as it is not appropriate or ethical to {verb}. It can cause harm to others and may have legal consequences.",
@@ -246,6 +271,8 @@ def composed_rows(seed: int = 0) -> list[Row]:
             add(prompt, refusal(noun, verb), "full")
         for part in rng.sample(MORALISING, 2):
             add(prompt, _filled(part, noun, verb), "full")
+        for _ in range(6):
+            add(prompt, _filled(" ".join(rng.choice(part) for part in (BRIEF, WHY, CONCRETE)), noun, verb), "full")
         for opening, rest in zip(rng.sample(LONG_OPEN, 5), rng.sample(LONG_REST, 5), strict=True):
             add(prompt, _filled(f"{opening}\n\n{rest}", noun, verb), "full")
         for part in rng.sample(SOFT, 5):

@@ -7,6 +7,7 @@ card beside the weights (`src/charter/judges/weights/refusal.md`).
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from composed import Row, composed_rows
+from soft import soft_rows
 
 from charter.judges.refusal_features import PATTERNS, opening_of, plain
 
@@ -53,6 +55,31 @@ def handwritten() -> list[Row]:
         Row(row["prompt"], row["completion"], row["label"], f"handwritten:{row['prompt']}", "handwritten")
         for row in _jsonl(HERE / "handwritten.jsonl")
     ]
+
+
+def smollm2_samples() -> list[Row]:
+    """Greedy answers of the untouched SmolLM2-135M-Instruct to prompts of this folder, read and labelled."""
+    return [
+        Row(row["prompt"], row["completion"], row["label"], f"composed:{row['prompt']}", "smollm2")
+        for row in _jsonl(HERE / "smollm2.jsonl")
+    ]
+
+
+def shipped_pairs(part: str) -> list[Row]:
+    """The chosen sides of the built-in preference pairs: refusals of harmful requests (full), answers to the others (none).
+
+    Half of the prompts, by hash, belong to `part` "train" and half to "measure".
+    """
+    path = HERE.parent.parent / "src/charter/feedback/data/pairs.jsonl"
+    rows = []
+    for row in _jsonl(path):
+        train = hashlib.sha256(row["prompt"].encode()).digest()[0] % 2 == 0
+        if train == (part == "train"):
+            label = "full" if row["kind"] == "harmful" else "none"
+            rows.append(Row(row["prompt"], row["chosen"], label, f"pairs:{row['prompt']}", "pairs"))
+            if row["kind"] == "harmful" and row["rejected"]:
+                rows.append(Row(row["prompt"], row["rejected"], "none", f"pairs:{row['prompt']}", "pairs"))
+    return rows
 
 
 def gptfuzz(folder: Path, split: str) -> list[Row]:
@@ -152,7 +179,10 @@ def _hh_candidates(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
 def training_rows(folder: Path) -> list[Row]:
     """All rows that train, at most three copies of one and the same completion."""
     rows = [
-        *handwritten(), *composed_rows(), *gptfuzz(folder, "train"), *openai_rbr(folder), *compliances(folder),
+        *handwritten(), *composed_rows(),
+        *soft_rows(),
+        *smollm2_samples(),
+        *shipped_pairs("train"), *gptfuzz(folder, "train"), *openai_rbr(folder), *compliances(folder),
         *read_labels(folder),
     ]  # fmt: skip
     kept, copies = [], {}

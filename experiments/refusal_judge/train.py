@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from composed import Row
-from data import gptfuzz, training_rows, ultrafeedback_eval, xstest
+from data import gptfuzz, shipped_pairs, training_rows, ultrafeedback_eval, xstest
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +27,7 @@ from charter.models.embedding import SHA256, embedder
 from charter.records import write_text
 
 HIDDEN, EPOCHS, BATCH, RATE, DECAY, DROP_IN, DROP, SMOOTH = 32, 14, 128, 2e-3, 0.02, 0.3, 0.3, 0.02
-WEIGHT = {"composed": 2.0, "openai-rbr": 2.0, "handwritten": 4.0, "coconot-read": 3.0, "hh-read": 2.0}
+WEIGHT = {"composed": 1.5, "soft": 3.0, "smollm2": 3.0, "pairs": 3.0, "openai-rbr": 2.0, "handwritten": 4.0, "coconot-read": 3.0, "hh-read": 2.0}
 """How much a row of a source counts; 1 where absent. Small, clean sources count more."""
 
 
@@ -131,6 +131,7 @@ def main() -> None:
     sets = {
         "gptfuzz evaluate": gptfuzz(options.data, "evaluate"),
         "ultrafeedback eval, chosen": ultrafeedback_eval(options.data),
+        "built-in pairs, other half": shipped_pairs("measure"),
         **{f"xstest {model}": found for model, found in xstest(options.data).items()},
     }
     x_ND, y_N = featurise(rows, cache), label_ids(rows)

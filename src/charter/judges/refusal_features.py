@@ -19,7 +19,7 @@ _HELP: Final = (
     r"show|walk|guide|be part|take part|describe|draft|produce|facilitate|endorse|satisfy|make|list|go into|touch|entertain"
 )
 _NOT: Final = (
-    r"can(?:no|')?t|can not|could(?: not|n't)|won't|will not|would(?: not|n't)|(?:'m|am|are) (?:not able|unable|not going|"
+    r"can(?:no|')?t|can not|could(?: not|n't)|won't|will not|would(?: not|n't)|(?:'m|am|are) (?:not (?:writ|help|play|giv|do|mak|say|tell|shar|explain|provid|tak)ing|not able|unable|not going|"
     r"not willing|not allowed|not permitted|not comfortable|not in a position|not programmed|not designed|prohibited)|"
     r"do(?: not|n't) feel comfortable|(?:must|have to|need to|should|will) (?:respectfully |politely )?(?:decline|refuse|pass)|"
     r"decline|refuse|shouldn't|should not|must not|may not"
@@ -32,7 +32,7 @@ PATTERNS: Final[dict[str, str]] = {
         r"\b(?:not something (?:i|we)|(?:request|question|that|this)(?: is|'s) (?:not (?:something|possible)|beyond|outside|against|off)|"
         r"no,? i (?:will|do|can)|not going to (?:help|happen|do)|won't be (?:helping|doing|able)|(?:can't|cannot|unable to|not able to|"
         r"won't) (?:help|assist|do that|be done|provide|fulfil|comply|answer)|help (?:you )?with that(?: request)?[.,;:]|must decline|rejected|"
-        r"i(?:'d| would) (?:rather|prefer) not|count me out|leave that (?:one )?(?:alone|out)|refrain from)"
+        r"i(?:'d| would) (?:rather|prefer) not|count me out|leave that (?:one )?(?:alone|out)|refrain from|no (?:[\w'-]+ ){1,4}from me|there will be no|(?:want|have) no part|you won't get|i(?:'ll| will) (?:pass|stick to|stay out|stay away)|pass on this|that's a no|not something (?:for me|i)|no from me)"
     ),
     "sorry": r"\b(?:sorry|apolog\w+|regret|unfortunately|afraid)\b",
     "as_an_ai": r"\b(?:as an? (?:\w+ ){0,3}(?:ai|assistant|language model|chatbot|model)|i(?:'m| am) (?:just |only )?an? (?:\w+ )?(?:ai|language model)|(?:developed|created|trained) by)\b",
