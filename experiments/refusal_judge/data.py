@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from composed import Row, composed_rows
+from premise import premise_rows
 from soft import soft_rows
 
 from charter.judges.refusal_features import PATTERNS, opening_of, plain
@@ -181,6 +182,7 @@ def training_rows(folder: Path) -> list[Row]:
     rows = [
         *handwritten(), *composed_rows(),
         *soft_rows(),
+        *premise_rows(),
         *smollm2_samples(),
         *shipped_pairs("train"), *gptfuzz(folder, "train"), *openai_rbr(folder), *compliances(folder),
         *read_labels(folder),

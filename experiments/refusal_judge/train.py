@@ -27,7 +27,7 @@ from charter.models.embedding import SHA256, embedder
 from charter.records import write_text
 
 HIDDEN, EPOCHS, BATCH, RATE, DECAY, DROP_IN, DROP, SMOOTH = 32, 14, 128, 2e-3, 0.02, 0.3, 0.3, 0.02
-WEIGHT = {"composed": 1.5, "soft": 3.0, "smollm2": 3.0, "pairs": 3.0, "openai-rbr": 2.0, "handwritten": 4.0, "coconot-read": 3.0, "hh-read": 2.0}
+WEIGHT = {"composed": 1.5, "soft": 3.0, "premise": 1.5, "smollm2": 3.0, "pairs": 3.0, "openai-rbr": 2.0, "handwritten": 4.0, "coconot-read": 3.0, "hh-read": 2.0}
 """How much a row of a source counts; 1 where absent. Small, clean sources count more."""
 
 
