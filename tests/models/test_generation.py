@@ -268,3 +268,19 @@ def test_plain_batches_pad_attention_models_on_the_left() -> None:
     done = engine.run([Request(i, ids, Sampling(10 + i)) for i, ids in enumerate(asked)])
     for i, (ids, one) in enumerate(zip(asked, done, strict=True)):
         assert list(one.tokens) == theirs(model, ids, 10 + i)
+
+
+def test_a_lora_adapter_is_heard() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    wrapped = get_peft_model(
+        tiny(CONFIGS["llama"]()), LoraConfig(r=4, init_lora_weights=False, target_modules="all-linear")
+    )
+    asked = prompts(4)
+    done = Engine(wrapped, stop_ids={2}).run([Request(i, ids, Sampling(12)) for i, ids in enumerate(asked)])
+    for ids, one in zip(asked, done, strict=True):
+        assert list(one.tokens) == theirs(wrapped, ids, 12)
+    with wrapped.disable_adapter():
+        bare = Engine(wrapped, stop_ids={2}).run([Request(i, ids, Sampling(12)) for i, ids in enumerate(asked)])
+        assert list(bare[0].tokens) == theirs(wrapped, asked[0], 12)
+    assert [one.tokens for one in bare] != [one.tokens for one in done]

@@ -61,7 +61,9 @@ class Engine:
     ) -> None:
         if max_rows < 1:
             raise ValueError("max_rows must be at least 1")
-        self.model: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
+        # peft's wrapper only forwards; its layers live inside the model that it wraps.
+        unwrap = getattr(model, "get_base_model", None)
+        self.model: PreTrainedModel = unwrap() if unwrap is not None else model
         self.stop_ids = frozenset(stop_ids)
         self.stats = EngineStats()
         self._decode_text = decode
