@@ -8,6 +8,7 @@ with a trained head the chunk is recomputed in backward.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,21 @@ class CompletionLogprobs(nn.Module):
             ).last_hidden_state[0]
         hidden_ND = hidden.index_select(0, row.predict_N.to(device))
         return self.head_logprobs(hidden_ND, row.target_N.to(device))
+
+    def checkpoint_gradients(self, wanted: bool) -> None:
+        """Recompute layers in backward (less memory, more time), or stop doing so.
+
+        The recomputation runs after `forward` has given the model its own attention back, so it has to switch to
+        rows again, or it would recompute another attention than the one that ran.
+        """
+        if not wanted:
+            self._inner.gradient_checkpointing_disable()
+            return
+
+        def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+            return contextlib.nullcontext(), using_rows(self._inner)
+
+        self._inner.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def head_logprobs(self, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
         """Log-probs (N,), fp32, of the target tokens at the given hidden states."""

@@ -73,23 +73,26 @@ def train(
     folder: Path,
     *,
     title: str,
+    identity: str = "",
 ) -> TrainResult:
     """Train the model's trainable weights in place; resumes from the checkpoints in `folder` when there are any.
 
     Splitting a batch into rows does not change its loss: every row's summed loss is divided by the batch's weight.
+    identity: what else a checkpoint belongs to, such as the digest of the untrained weights.
     Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
     logprobs = CompletionLogprobs(model)
-    _train_mode(model, settings)
+    model.train()
+    logprobs.checkpoint_gradients(settings.gradient_checkpointing)
     optimizer = MasterAdamW(
         [p for p in model.parameters() if p.requires_grad],
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
     )
-    fingerprint = _fingerprint(groups, settings)
+    fingerprint = _fingerprint(groups, objective, settings, identity)
     saved = load_checkpoint(folder / "checkpoints", fingerprint)
     done = 0
     if saved:
@@ -168,18 +171,10 @@ def _batch(groups: Sequence[Group], settings: TrainSettings, step: int, per_epoc
     return [groups[i] for i in order[start : start + settings.batch_size]]
 
 
-def _train_mode(model: PreTrainedModel, settings: TrainSettings) -> None:
-    model.train()
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_disable()
-
-
-def _fingerprint(groups: Sequence[Group], settings: TrainSettings) -> str:
-    """What must not change between a checkpoint and its resume: the data and every setting but bookkeeping."""
-    digest = hashlib.sha256()
+def _fingerprint(groups: Sequence[Group], objective: Objective, settings: TrainSettings, identity: str) -> str:
+    """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
+    digest = hashlib.sha256(identity.encode())
     for group in groups:
-        digest.update(repr((group.key, group.prompt, group.completions)).encode())
+        digest.update(repr((group.key, group.prompt, group.completions, objective.weight(group))).encode())
     digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
     return digest.hexdigest()

@@ -49,7 +49,8 @@ def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, 
     policy = trainable_policy(model, settings.lora, settings.seed)
     groups, weights, dropped = demonstration_groups(rows, policy.format, settings.max_tokens)
     _need(groups, rows, dropped, "SFT")
-    result = train(policy.model, SftObjective(weights), groups, settings, folder, title="SFT")
+    objective = SftObjective(weights)
+    result = train(policy.model, objective, groups, settings, folder, title="SFT", identity=policy.digest)
     return _finish(policy, folder, len(groups), dropped, result)
 
 
@@ -62,7 +63,7 @@ def train_dpo(model: str, rows: Sequence[Preference], settings: DpoSettings, fol
         CompletionLogprobs(policy.model), groups, settings.row_tokens, policy.digest, folder / "reference"
     )
     objective = DpoObjective(reference, settings.beta, settings.label_smoothing, settings.sft_weight)
-    result = train(policy.model, objective, groups, settings, folder, title="DPO")
+    result = train(policy.model, objective, groups, settings, folder, title="DPO", identity=policy.digest)
     return _finish(policy, folder, len(groups), dropped, result)
 
 
@@ -73,7 +74,6 @@ def _need(groups: Sequence[object], rows: Sequence[object], dropped: Counter[str
 
 
 def _finish(policy: Policy, folder: Path, rows: int, dropped: Counter[str], result: TrainResult) -> Trained:
-
     policy.save(folder / "model")
     write_text(folder / "dropped.json", json.dumps(dict(dropped), indent=1))
     return Trained(folder / "model", rows, dropped, result)
