@@ -1,0 +1,123 @@
+"""A training process killed with SIGKILL goes on to the very weights of an uninterrupted run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_folder
+
+from charter.records import Demonstration, Preference, user_prompt
+from charter.training.checkpoint import load_checkpoint, save_checkpoint
+from charter.training.methods import DpoSettings, SftSettings, train_dpo, train_sft
+
+STEPS = 60
+SFT = SftSettings(epochs=15, batch_size=2, save_every=3, learning_rate=1e-3, lora=None)
+# Dropout in the adapters: what is drawn after a resume has to be what would have been drawn.
+DPO = DpoSettings.model_validate(
+    {"epochs": 15, "batch_size": 2, "save_every": 3, "learning_rate": 1e-3, "lora": {"r": 4, "dropout": 0.2}}
+)
+
+
+def run(method: str, base: Path, folder: Path) -> None:
+    """What both the killed process and the one that resumes it execute."""
+    torch.set_num_threads(1)
+    if method == "sft":
+        rows = [Demonstration(f"d{i}", user_prompt(f"Say {i}."), f"It is {i}.") for i in range(8)]
+        train_sft(str(base), rows, SFT, folder)
+    else:
+        pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
+        train_dpo(str(base), pairs, DPO, folder)
+
+
+def steps_of(folder: Path) -> list[int]:
+    file = folder / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def killed_midway(method: str, base: Path, folder: Path) -> int:
+    """Run in a process of its own, SIGKILL after some steps; returns how many steps it had logged."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, method, str(base), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            lines = (folder / "metrics.jsonl").read_text().count("\n") if (folder / "metrics.jsonl").exists() else 0
+            if lines >= 8:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    return (folder / "metrics.jsonl").read_text().count("\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_kill_and_resume(method: str, tmp_path: Path) -> None:
+    base = tiny_folder(tmp_path / "base")
+    logged = killed_midway(method, base, tmp_path / "killed")
+    assert 8 <= logged < STEPS
+    assert not (tmp_path / "killed" / "model").exists()
+    threads = torch.get_num_threads()
+    try:
+        run(method, base, tmp_path / "killed")
+        run(method, base, tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
+    assert steps_of(tmp_path / "killed") == list(range(1, STEPS + 1))
+    name = "model.safetensors" if method == "sft" else "adapter_model.safetensors"
+    resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
+    assert resumed.keys() == whole.keys()
+    for key, value in whole.items():
+        assert torch.equal(resumed[key], value), key
+    losses: Any = [
+        [json.loads(line)["loss"] for line in (tmp_path / which / "metrics.jsonl").read_text().splitlines()]
+        for which in ("killed", "whole")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_half_a_line_and_later_lines_are_dropped_at_a_resume(tmp_path: Path) -> None:
+    from charter.training.metrics import MetricsLog
+
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(json.dumps({"step": i, "loss": 1.0}) + "\n" for i in range(1, 6)) + '{"step": 6, "lo')
+    log = MetricsLog(tmp_path, 3)
+    log.write(4, {"loss": 0.5})
+    log.close()
+    assert steps_of(tmp_path) == [1, 2, 3, 4]
+
+
+def test_newest_whole_checkpoint_is_read_and_half_built_ones_are_not(tmp_path: Path) -> None:
+    for step in (3, 6):
+        save_checkpoint(tmp_path, {"w": torch.full((2,), float(step))}, step, "print")
+    half = tmp_path / ".building-xyz"
+    half.mkdir()
+    (half / "optimizer.safetensors").write_bytes(b"half")
+    (tmp_path / "step-00000009").mkdir()
+    found = load_checkpoint(tmp_path, "print")
+    assert found is not None
+    assert found[0] == 6
+    assert found[1]["w"].tolist() == [6, 6]
+    assert not half.exists()
+    assert load_checkpoint(tmp_path / "nothing", "print") is None
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
