@@ -99,7 +99,7 @@ def test_the_worker_answers_as_the_local_model_does(
 ) -> None:
     local = LocalTextModel.of(model, tokenizer)
     samplings = [Sampling(20 + i, 1.0, seed=i, n=1 + i % 2) for i in range(12)]
-    with BatchWorker(local.local, max_rows=5) as worker, ThreadPoolExecutor(4) as pool:
+    with BatchWorker(local, max_rows=5) as worker, ThreadPoolExecutor(4) as pool:
         futures = list(pool.map(lambda i: worker.submit(PROMPTS[i % 3], samplings[i]), range(12)))
         answers = [future.result(timeout=60) for future in futures]
     for i, (answer, sampling) in enumerate(zip(answers, samplings, strict=True)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from charter.models.generation.local import Speaker
+from charter.models.generation.local import LocalTextModel, Speaker
 from charter.models.generation.types import EngineStats, Finished
 from charter.records import Completion, Conversation, Sampling
 
@@ -36,7 +36,8 @@ class BatchWorker:
     answered or hold an error; `submit` raises RuntimeError.
     """
 
-    def __init__(self, local: LocalModel, *, max_rows: int = 128) -> None:
+    def __init__(self, local: LocalModel | LocalTextModel, *, max_rows: int = 128) -> None:
+        local = local.local if isinstance(local, LocalTextModel) else local
         self._speaker = Speaker(local.model, local.tokenizer)
         self._engine = self._speaker.engine(local.model, max_rows)
         self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
