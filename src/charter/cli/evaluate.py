@@ -64,7 +64,8 @@ def eval_(
 
     table = Table(title=f"{model}", caption="95% intervals are Wilson's.", title_justify="left")
     for column in ("suite", "metric", "n", "rate", "95% interval", "unscored"):
-        table.add_column(column, justify="left" if column in ("suite", "metric") else "right")
+        left = column in ("suite", "metric")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in summaries:
         interval = f"{_percent(row.ci_low)} – {_percent(row.ci_high)}" if row.ci_low is not None else "–"
         table.add_row(row.suite, row.metric, str(row.n), _percent(row.value), interval, str(row.unscored))
@@ -226,7 +227,8 @@ def _table(rows: Sequence[Comparison], result: GateResult, title: str) -> Table:
 
     table = Table(title=title, title_justify="left")
     for column in ("metric", "n", "base", "candidate", "change", "95% interval", "p", "unscored", "verdict"):
-        table.add_column(column, justify="left" if column in ("metric", "verdict") else "right")
+        left = column in ("metric", "verdict")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in rows:
         name = row.metric if row.slice is None else f"  {row.slice}"
         interval = f"{_points(row.ci_low)} to {_points(row.ci_high)}" if row.ci_low is not None else "–"
@@ -251,7 +253,7 @@ def _say_judges(console: Any, judges: set[str | None]) -> None:
     from charter.evaluation.summary import agreement_text
 
     for name in sorted(name for name in judges if name):
-        console.print(agreement_text(name), highlight=False)
+        console.print(agreement_text(name), highlight=False, soft_wrap=True)
 
 
 def _percent(value: float | None) -> str:
