@@ -17,7 +17,9 @@ def shingles(text: str, size: int = 3) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
 
 
-def near_duplicates(texts: Sequence[str], others: Sequence[str], threshold: float = 0.5) -> list[tuple[int, int, float]]:
+def near_duplicates(
+    texts: Sequence[str], others: Sequence[str], threshold: float = 0.5
+) -> list[tuple[int, int, float]]:
     """(index in texts, index in others, similarity) of every pair whose Jaccard similarity of word 3-grams is at
     least `threshold` (in (0, 1])."""
     table: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -27,12 +29,12 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str], threshold: floa
         sizes.append(len(grams))
         for gram in grams:
             table[gram].append(index)
-    found = []
+    found: list[tuple[int, int, float]] = []
     for index, text in enumerate(texts):
-        grams = shingles(text)
-        shared = Counter(other for gram in grams for other in table.get(gram, ()))
-        for other, common in sorted(shared.items()):
-            similarity = common / (len(grams) + sizes[other] - common)
+        mine = shingles(text)
+        shared = Counter(place for gram in mine for place in table.get(gram, ()))
+        for place, common in sorted(shared.items()):
+            similarity = common / (len(mine) + sizes[place] - common)
             if similarity >= threshold:
-                found.append((index, other, similarity))
+                found.append((index, place, similarity))
     return found

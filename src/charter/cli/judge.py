@@ -32,8 +32,8 @@ def score(
     """Score each row: adds label, score in [0, 1] and judge, or the reason why the row is unscored."""
     from charter.judges.registry import judge as load
 
-    chosen = load(judge)
     rows = list(_rows(source))
+    chosen = load(judge)
     scores = chosen.score([exchange for _, _, exchange in rows])
     results = []
     for (_, row, _), scored in zip(rows, scores, strict=True):
@@ -51,14 +51,15 @@ def score(
 
 @app.command(epilog="Example: charter judge calibrate --judge refusal --in labelled.jsonl")
 def calibrate(judge: _JudgeName, source: _Input) -> None:
-    """Compare a judge with the people's labels in the field "human"; prints accuracy, kappa, confusion and intervals."""
+    """Compare a judge with people's labels in the field "human": accuracy, kappa, confusion and intervals as JSON."""
     from charter.judges.calibration import calibrate as measure
     from charter.judges.registry import judge as load
 
+    rows = list(_rows(source))
     chosen = load(judge)
     labels: tuple[str, ...] = tuple(getattr(chosen, "labels", ()))
     exchanges, human = [], []
-    for where, row, exchange in _rows(source):
+    for where, row, exchange in rows:
         label = row.get("human")
         if not isinstance(label, str) or (labels and label not in labels):
             raise UserError(

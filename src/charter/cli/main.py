@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from charter.cli import align, document, evaluate, generate, judge, train
 from charter.errors import EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 _INTERRUPTED = "Interrupted. What was finished is kept: run the same command again to continue."
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ def run() -> None:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         sys.exit(EXIT_USAGE)
     except typer.Abort:
         _say(_INTERRUPTED)

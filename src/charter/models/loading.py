@@ -53,7 +53,7 @@ def load_model(name: str, dtype: DTypeName = "auto", *, merge: bool = True) -> L
     torch_dtype = getattr(torch, dtype) if dtype != "auto" else best_dtype()
     load_dtype = torch.float32 if adapter and merge else torch_dtype
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(base), dtype=load_dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=load_dtype)
         tokenizer = AutoTokenizer.from_pretrained(str(adapter if _has_tokenizer(adapter) else base))
     except Exception as error:
         # Loading a stranger's folder fails in a hundred ways (OSError, KeyError, JSON and safetensors errors):

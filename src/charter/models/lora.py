@@ -21,7 +21,7 @@ class LoraSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(16, ge=1, description="Rank of the update.")
-    alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / r.")
+    alpha: int = Field(32, gt=0, description="The update is scaled by alpha / r.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
     targets: str | tuple[str, ...] = Field(
         "all-linear", description='Names of the layers to adapt, or "all-linear" (all but the head).'
@@ -48,7 +48,7 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, config, autocast_adapter_dtype=False)  # type: ignore[return-value]
+            return get_peft_model(model, config, autocast_adapter_dtype=False)
         except ValueError as error:
             raise UserError(f"LoRA cannot be put on this model: {error} Check `lora.targets`.") from None
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from charter import __version__
 from charter.document import Charter, Clause
 from charter.evaluation.compare import Comparison, compare
-from charter.evaluation.gate import GateResult
+from charter.evaluation.gate import GateResult, MetricGate
 from charter.evaluation.results import Outcome, read_outcomes
-from charter.judges.calibration import judge_agreement
+from charter.judges.calibration import Calibration, judge_agreement
 from charter.recipes.preference_accuracy import CHANCE
 from charter.recipes.recipe import Recipe
 from charter.report import (
@@ -33,7 +32,6 @@ from charter.report import (
 )
 from charter.store.runfolder import RunFolder, StageDone
 
-SAMPLES_PER_SUITE = 40
 PACKAGES = ("torch", "transformers", "peft", "inspect-ai", "tokenizers", "safetensors", "scipy")
 
 
@@ -48,6 +46,7 @@ def write_account(
     baseline: StageDone | None,
     after: StageDone | None,
     heldout: StageDone | None,
+    rules: Mapping[str, MetricGate],
     gate: GateResult,
 ) -> None:
     """Write report.html and report.json of a finished run."""
@@ -59,7 +58,7 @@ def write_account(
     data = ReportData(
         title=recipe.name,
         verdict=gate.verdict,
-        summary=gate.reason,
+        summary=_summary(gate),
         model=recipe.model,
         model_digest=base_digest,
         candidate=candidate["model"],
@@ -68,7 +67,7 @@ def write_account(
         charter_digest=charter.digest,
         clauses=tuple(_clause(clause) for clause in charter.clauses),
         metrics=(*_metrics(comparisons, before, later, gate, recipe.seed), *_preference_metric(heldout)),
-        gate=tuple(_gate_rule(recipe, gate, decision.metric) for decision in gate.decisions),
+        gate=tuple(_gate_rule(rules, gate, decision.metric) for decision in gate.decisions),
         power=tuple(
             PowerRow(row.metric, row.n, row.detectable) for row in comparisons if row.slice is None and row.detectable
         ),
@@ -79,7 +78,10 @@ def write_account(
         evidence=tuple(_evidence(comparisons, charter, suites, candidate["digest"], now)),
         dropped={done.name: done.result["dropped"] for done in run.stages if done.result.get("dropped")},
         versions=_versions(),
-        seeds={"recipe": recipe.seed, **{done.name: stage.seed for done, stage in zip(trained, recipe.train, strict=True)}},
+        seeds={
+            "recipe": recipe.seed,
+            **{done.name: stage.seed for done, stage in zip(trained, recipe.train, strict=True)},
+        },
         hashes=_hashes(run, recipe_path, charter, base_digest, candidate["digest"], suites),
         hardware=_hardware(),
         commands=(f"charter align {recipe_path.name}",),
@@ -89,14 +91,18 @@ def write_account(
     write_report(data, run.path)
 
 
+def _summary(gate: GateResult) -> str:
+    if not gate.decisions:
+        return "No metric of a suite was gated in this run."
+    return f"{gate.reason[0].upper()}{gate.reason[1:]}."
+
+
 def _outcomes(stage: StageDone | None) -> list[Outcome]:
     return read_outcomes(stage.folder / "logs") if stage is not None else []
 
 
 def _clause(clause: Clause) -> ClauseRow:
-    frameworks = tuple(
-        f"{name}: {id_}" for name, ids in clause.frameworks.model_dump().items() for id_ in ids
-    )
+    frameworks = tuple(f"{name}: {id_}" for name, ids in clause.frameworks.model_dump().items() for id_ in ids)
     return ClauseRow(
         clause.id, clause.kind, clause.rule, clause.severity, frameworks, clause.train, clause.test, clause.guard,
         clause.watch, clause.digest,
@@ -142,9 +148,9 @@ def _preference_metric(heldout: StageDone | None) -> list[MetricRow]:
     ]  # fmt: skip
 
 
-def _gate_rule(recipe: Recipe, gate: GateResult, metric: str) -> GateRule:
+def _gate_rule(rules: Mapping[str, MetricGate], gate: GateResult, metric: str) -> GateRule:
     decision = next(one for one in gate.decisions if one.metric == metric)
-    rule = decision.rule
+    rule = rules[metric]
     if rule.min_gain is not None:
         text, threshold = f"must rise by more than {100 * rule.min_gain:g} points", rule.min_gain
     else:
@@ -165,12 +171,15 @@ def _judges(comparisons: Sequence[Comparison]) -> tuple[JudgeRow, ...]:
     return tuple(rows)
 
 
-def _judge_row(name: str, metrics: tuple[str, ...], measured: Any) -> JudgeRow:
-    return JudgeRow(name, metrics)
+def _judge_row(name: str, metrics: tuple[str, ...], measured: Calibration) -> JudgeRow:
+    return JudgeRow(
+        name, metrics, measured.measured_on, measured.n, measured.accuracy, measured.accuracy_low,
+        measured.accuracy_high, measured.kappa, measured.kappa_low, measured.kappa_high,
+    )  # fmt: skip
 
 
 def _samples(before: Sequence[Outcome], later: Sequence[Outcome]) -> list[SampleRow]:
-    """Completions side by side: per suite, first those whose score changed, in the suite's order."""
+    """Every sample side by side, once a suite, by its first metric; the page chooses what to show."""
     after = {(o.suite, o.metric, o.sample_id): o for o in later}
     first_metric: dict[str, str] = {}
     for outcome in before:
@@ -182,13 +191,7 @@ def _samples(before: Sequence[Outcome], later: Sequence[Outcome]) -> list[Sample
             for o in before
             if o.suite == suite and o.metric == metric and (suite, metric, o.sample_id) in after
         ]
-        worse = [p for p in pairs if (p[1].value or 0) < (p[0].value or 0)]
-        better = [p for p in pairs if (p[1].value or 0) > (p[0].value or 0)]
-        same = [p for p in pairs if p[1].value == p[0].value]
-        half = SAMPLES_PER_SUITE // 2
-        shown = [*worse[:half], *better[:half]]
-        shown += same[: SAMPLES_PER_SUITE - len(shown)]
-        rows += [_sample(o, later_one) for o, later_one in shown]
+        rows += [_sample(o, later_one) for o, later_one in pairs]
     return rows
 
 

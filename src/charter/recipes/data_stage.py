@@ -22,7 +22,12 @@ from charter.recipes.recipe import DataSettings, FileSource, Recipe
 from charter.records import Conversation, Demonstration, Preference, Sampling, as_row, write_jsonl, write_text
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, HELDOUT, COUNTS = "demonstrations.jsonl", "preferences.jsonl", "heldout.jsonl", "counts.json"
+DEMONSTRATIONS, PREFERENCES, HELDOUT, COUNTS = (
+    "demonstrations.jsonl",
+    "preferences.jsonl",
+    "heldout.jsonl",
+    "counts.json",
+)
 MAX_OVERLAP = 0.5
 BENIGN_TOKENS = 128
 
@@ -87,9 +92,7 @@ def _pairs(settings: DataSettings, seed: int) -> list[BuiltinPair]:
     return drawn
 
 
-def _add(
-    rows: Rows, demonstrations: list[Demonstration], preferences: list[Preference], counts: Counter[str]
-) -> None:
+def _add(rows: Rows, demonstrations: list[Demonstration], preferences: list[Preference], counts: Counter[str]) -> None:
     rows.demonstrations += demonstrations
     rows.preferences += preferences
     rows.counts += counts
@@ -120,7 +123,8 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
     measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
     measured += [_first_user(preference.prompt) for preference in rows.heldout]
-    texts = [_first_user(row.prompt) for row in (*rows.demonstrations, *rows.preferences)]
+    prompts = [*(row.prompt for row in rows.demonstrations), *(row.prompt for row in rows.preferences)]
+    texts = [_first_user(prompt) for prompt in prompts]
     close = {index for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
     if not close:
         return

@@ -5,17 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import logging
-
-
 from pathlib import Path
 from typing import Any
 
 from charter.document import STARTER, Charter, load_charter
+from charter.errors import UserError, nearest
 from charter.evaluation import suite_digest, suite_names
 from charter.evaluation.compare import compare
 from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, alignment_gate
 from charter.evaluation.results import Outcome, read_outcomes
-from charter.errors import UserError, nearest
 from charter.judges.registry import judge
 from charter.models.loading import load_model, model_digest, resolve
 from charter.models.names import is_endpoint
@@ -71,6 +69,7 @@ class _Alignment:
             baseline=baseline,
             after=after,
             heldout=heldout,
+            rules=self._rules().metrics,
             gate=verdict,
         )
         self.run.drop_later()
@@ -215,9 +214,7 @@ def _judge_digest() -> str:
 
 def _charter(recipe: Recipe, recipe_path: Path) -> Charter:
     path = recipe_path.parent / recipe.charter if recipe.charter else STARTER
-    return load_charter(
-        path, locale=recipe.locale, audience=recipe.audience, jurisdiction=recipe.jurisdiction
-    )
+    return load_charter(path, locale=recipe.locale, audience=recipe.audience, jurisdiction=recipe.jurisdiction)
 
 
 def _check(recipe: Recipe) -> None:
@@ -232,7 +229,9 @@ def _check(recipe: Recipe) -> None:
         if suite not in known:
             raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
     if not (recipe.data.pairs or recipe.data.contrast or recipe.data.files):
-        raise UserError("data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set.")
+        raise UserError(
+            "data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set."
+        )
     resolve(recipe.model)
 
 

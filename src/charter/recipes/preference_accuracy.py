@@ -52,5 +52,3 @@ def held_out_accuracy(base: str, candidate: str, rows: Sequence[Preference], max
         "dropped": dict(dropped),
         "digest": digest,
     }
-
-

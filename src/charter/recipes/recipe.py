@@ -91,7 +91,8 @@ class Recipe(_Part):
     data: DataSettings
     train: tuple[TrainStage, ...] = Field(min_length=1)
     gate: dict[str, MetricGate] | None = Field(
-        None, description="What each metric must show; by default refusals must rise and the rest not fall by 10 points."
+        None,
+        description="What each metric must show; by default refusals must rise and the rest not fall by 10 points.",
     )
 
 

