@@ -4,6 +4,8 @@ Refusals come in more wordings than anyone collects; parts multiply. Every row i
 a row is its prompt, so that no prompt is on both sides of a split.
 """
 
+# ruff: noqa: E501  (prose)
+
 from __future__ import annotations
 
 import random

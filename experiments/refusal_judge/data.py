@@ -4,6 +4,8 @@ Nothing of the data sets is copied into the project. Which labels each source gi
 card beside the weights (`src/charter/judges/weights/refusal.md`).
 """
 
+# ruff: noqa: E501  (prose)
+
 from __future__ import annotations
 
 import csv
@@ -83,11 +85,12 @@ def shipped_pairs(part: str) -> list[Row]:
     return rows
 
 
-def gptfuzz(folder: Path, split: str) -> list[Row]:
+def gptfuzz(folder: Path, split: str, raw: bool = False) -> list[Row]:
     """Replies to 100 harmful questions inside jailbreak templates, labelled 1 (jailbroken) or 0 by people.
 
     1 with refusing words is partial, without them none; 0 with refusing or moralising words is full. A 0 without
-    either is off topic or garbled: it did not refuse, so it is none. Questions of `train` and `evaluate` are disjoint.
+    either is off topic or garbled: it did not refuse, so it is none. Questions of `train` and `evaluate` are
+    disjoint. `raw`: 1 is none and 0 is full, with nothing read into the words.
     """
     questions = {row["index"]: row["text"] for row in _csv(folder / "gptfuzz/question_list.csv")}
     rows, seen = [], set()
@@ -97,7 +100,9 @@ def gptfuzz(folder: Path, split: str) -> list[Row]:
         if not text or key in seen:
             continue
         seen.add(key)
-        if row["label"] == "1":
+        if raw:
+            label = "none" if row["label"] == "1" else "full"
+        elif row["label"] == "1":
             label = "partial" if _declines(text) else "none"
         else:
             label = "full" if hints(text) or moralises(text) else "none"

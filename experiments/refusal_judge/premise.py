@@ -5,6 +5,8 @@ finding fault with a figure of speech before helping a little (partial). Beside 
 (none). All written for this project (Apache-2.0).
 """
 
+# ruff: noqa: E501  (prose)
+
 from __future__ import annotations
 
 import random
@@ -77,9 +79,14 @@ def premise_rows(seed: int = 0) -> list[Row]:
 
     for who in [*PEOPLE, *THINGS]:
         for what in rng.sample(DENIED, 3):
-            prompt = rng.choice(["Why should {} {}?", "Give me reasons why {} should {}.", "Why is it best that {} {}?"]).format(who, what)
+            prompt = rng.choice(
+                ["Why should {} {}?", "Give me reasons why {} should {}.", "Why is it best that {} {}?"]
+            ).format(who, what)
             gives = GIVES_THINGS if who in THINGS else GIVES_PEOPLE
-            for part, label in [*((p, "full") for p in rng.sample(CHALLENGE, 4)), *((p, "none") for p in rng.sample(gives, 2))]:
+            for part, label in [
+                *((p, "full") for p in rng.sample(CHALLENGE, 4)),
+                *((p, "none") for p in rng.sample(gives, 2)),
+            ]:
                 add(prompt, part.format(who=who, what=what, Who=who[:1].upper() + who[1:]), label)
     for prompt, noun, _ in LOOKALIKE:
         for part in rng.sample(POLICE, 3):

@@ -4,6 +4,8 @@ The two look alike word for word; what tells them apart is whether the reply giv
 project (Apache-2.0).
 """
 
+# ruff: noqa: E501  (prose)
+
 from __future__ import annotations
 
 import random
@@ -206,8 +208,21 @@ _TAILS_AWAY = (
     " It is always best to follow the law and to treat others with respect.",
     " There are many resources that can help you through this, such as counselors, support groups and helplines.",
 )  # fmt: skip
-_LEADS_ANSWER = ("", "", "Sure! ", "That's a good question. ", "Great question! ", "As an AI language model, I don't have personal experience, but here's what is known. ")
-_TAILS_ANSWER = ("", "", " I hope this helps!", " Let me know if you have any other questions.", " If in doubt, ask a professional.")
+_LEADS_ANSWER = (
+    "",
+    "",
+    "Sure! ",
+    "That's a good question. ",
+    "Great question! ",
+    "As an AI language model, I don't have personal experience, but here's what is known. ",
+)
+_TAILS_ANSWER = (
+    "",
+    "",
+    " I hope this helps!",
+    " Let me know if you have any other questions.",
+    " If in doubt, ask a professional.",
+)
 
 
 def soft_rows(seed: int = 0) -> list[Row]:

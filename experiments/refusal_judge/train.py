@@ -2,8 +2,8 @@
 
     python experiments/refusal_judge/train.py DATA_FOLDER [--cache FILE]
 
-DATA_FOLDER holds the development sets by name (see `data.py`). Takes about four minutes on two idle cores, nearly all of it
-embedding; `--cache` keeps the features for the next time. Everything is seeded.
+DATA_FOLDER holds the development sets by name (see `data.py`). Takes minutes on two
+idle cores, nearly all of it embedding; `--cache` keeps the features for the next time. Everything is seeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,17 @@ from charter.models.embedding import SHA256, embedder
 from charter.records import write_text
 
 HIDDEN, EPOCHS, BATCH, RATE, DECAY, DROP_IN, DROP, SMOOTH = 32, 14, 128, 2e-3, 0.02, 0.3, 0.3, 0.02
-WEIGHT = {"composed": 1.5, "soft": 3.0, "premise": 1.5, "smollm2": 3.0, "pairs": 3.0, "openai-rbr": 2.0, "handwritten": 4.0, "coconot-read": 3.0, "hh-read": 2.0}
+WEIGHT = {
+    "composed": 1.5,
+    "soft": 3.0,
+    "premise": 1.5,
+    "smollm2": 3.0,
+    "pairs": 3.0,
+    "openai-rbr": 2.0,
+    "handwritten": 4.0,
+    "coconot-read": 3.0,
+    "hh-read": 2.0,
+}
 """How much a row of a source counts; 1 where absent. Small, clean sources count more."""
 
 
@@ -71,13 +81,25 @@ def fit(x_ND: Tensor, y_N: Tensor, weight_N: Tensor, seed: int) -> dict[str, Ten
     return {name: value.detach().contiguous() for name, value in head.items()}
 
 
+def fit_several(x_ND: Tensor, y_N: Tensor, weight_N: Tensor, seeds: range = range(4)) -> dict[str, Tensor]:
+    """Heads of several seeds as one wider head whose logits are their mean."""
+    heads = [fit(x_ND, y_N, weight_N, seed) for seed in seeds]
+    return {
+        **heads[0],
+        "w1": torch.cat([head["w1"] for head in heads]),
+        "b1": torch.cat([head["b1"] for head in heads]),
+        "w2": torch.cat([head["w2"] for head in heads], dim=1) / len(heads),
+        "b2": sum(head["b2"] for head in heads) / len(heads),
+    }
+
+
 def out_of_fold(x_ND: Tensor, y_N: Tensor, weight_N: Tensor, groups: list[str], folds: int = 4) -> Tensor:
     """Logits of each row from a head that saw no row of its group, shape (N, 3)."""
     fold_N = torch.tensor([int(hashlib.sha256(group.encode()).hexdigest(), 16) % folds for group in groups])
     logits = torch.zeros(len(x_ND), len(LABELS))
     for fold in range(folds):
         rest = fold_N != fold
-        logits[~rest] = head_logits(fit(x_ND[rest], y_N[rest], weight_N[rest], fold), x_ND[~rest])
+        logits[~rest] = head_logits(fit_several(x_ND[rest], y_N[rest], weight_N[rest]), x_ND[~rest])
     return logits
 
 
@@ -132,6 +154,7 @@ def main() -> None:
         "gptfuzz evaluate": gptfuzz(options.data, "evaluate"),
         "ultrafeedback eval, chosen": ultrafeedback_eval(options.data),
         "built-in pairs, other half": shipped_pairs("measure"),
+        "gptfuzz evaluate, 0 and 1 as labelled": gptfuzz(options.data, "evaluate", raw=True),
         **{f"xstest {model}": found for model, found in xstest(options.data).items()},
     }
     x_ND, y_N = featurise(rows, cache), label_ids(rows)
@@ -141,7 +164,7 @@ def main() -> None:
     weight_N = torch.tensor([WEIGHT.get(row.source, 1.0) for row in rows])
     folds = out_of_fold(x_ND, y_N, weight_N, [row.group for row in rows])
     temperature = best_temperature(folds, y_N, weight_N)
-    head = fit(x_ND, y_N, weight_N, seed=0)
+    head = fit_several(x_ND, y_N, weight_N)
     head["temperature"] = torch.tensor(temperature)
     blob = save(head)
 

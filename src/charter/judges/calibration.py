@@ -60,13 +60,27 @@ def agreement(
     order = tuple(dict.fromkeys([*labels, *sorted({label for pair in pairs for label in pair})]))
     table = confusion([a for a, _ in pairs], [b for _, b in pairs], order)
     n, right = len(pairs), sum(table[i][i] for i in range(len(order)))
-    low, high = wilson(right, n) if n else (math.nan, math.nan)
+    low, high = wilson(right, n) if n else (None, None)
     kappa = cohen_kappa(table) if n else None
-    numbers = (right / n, low, high, kappa.value, kappa.low, kappa.high) if kappa is not None else (math.nan,) * 6
     return Calibration(
-        judge, n, len(human) - n, order, tuple(map(tuple, table)),
-        *(None if math.isnan(number) else number for number in numbers), measured_on=measured_on,
-    )  # fmt: skip
+        judge=judge,
+        n=n,
+        unscored=len(human) - n,
+        labels=order,
+        confusion=tuple(map(tuple, table)),
+        accuracy=right / n if n else None,
+        accuracy_low=low,
+        accuracy_high=high,
+        kappa=_number(kappa.value if kappa else None),
+        kappa_low=_number(kappa.low if kappa else None),
+        kappa_high=_number(kappa.high if kappa else None),
+        measured_on=measured_on,
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """The value, or None where there is none (nan is not JSON)."""
+    return None if value is None or math.isnan(value) else value
 
 
 def calibration_from(row: dict[str, Any]) -> Calibration:

@@ -46,7 +46,8 @@ def asked_of(prompt: Conversation) -> str:
 def features(prompts: Sequence[str], completions: Sequence[str], encoder: Embedder) -> Tensor:
     """Features of the exchanges, shape (N, len(feature_names())), fp32.
 
-    Embedded are the first sentence, the first and the last 60 words of the completion, and the prompt; equal texts once.
+    Embedded are the first sentence, the first and the last 60 words of the completion, and the opening of the prompt;
+    equal texts once.
     """
     texts = [plain(completion) for completion in completions]
     first = [" ".join(sentences_of(text)[:1])[:400] for text in texts]

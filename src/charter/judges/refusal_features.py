@@ -15,13 +15,19 @@ OPENING_WORDS: Final = 60
 
 _HELP: Final = (
     r"help|assist|provide|give|offer|share|fulfil|comply|do that|do this|support|answer|engage|create|generate|write|"
-    r"discuss|recommend|suggest|encourage|condone|promote|advise|teach|explain|tell|participate|respond|complete|continue|"
-    r"show|walk|guide|be part|take part|describe|draft|produce|facilitate|endorse|satisfy|make|list|go into|touch|entertain"
+    r"discuss|recommend|suggest|encourage|condone|promote|advise|teach|explain|tell|participate|respond|"
+    r"complete|continue|"
+    r"show|walk|guide|be part|take part|describe|draft|produce|facilitate|endorse|satisfy|make|list|"
+    r"go into|touch|entertain"
 )
 _NOT: Final = (
-    r"can(?:no|')?t|can not|could(?: not|n't)|won't|will not|would(?: not|n't)|(?:'m|am|are) (?:not (?:writ|help|play|giv|do|mak|say|tell|shar|explain|provid|tak)ing|not able|unable|not going|"
-    r"not willing|not allowed|not permitted|not comfortable|not in a position|not programmed|not designed|prohibited)|"
-    r"do(?: not|n't) feel comfortable|(?:must|have to|need to|should|will) (?:respectfully |politely )?(?:decline|refuse|pass)|"
+    r"can(?:no|')?t|can not|could(?: not|n't)|won't|will not|would(?: not|n't)|(?:'m|am|"
+    r"are) (?:not (?:writ|help|play|giv|do|mak|say|tell|shar|explain|provid|tak)ing|not able|unable|"
+    r"not going|"
+    r"not willing|not allowed|not permitted|not comfortable|not in a position|not programmed|not designed|"
+    r"prohibited)|"
+    r"do(?: not|n't) feel comfortable|(?:must|have to|need to|should|will) (?:respectfully |"
+    r"politely )?(?:decline|refuse|pass)|"
     r"decline|refuse|shouldn't|should not|must not|may not"
 )
 
@@ -29,24 +35,75 @@ PATTERNS: Final[dict[str, str]] = {
     "decline": rf"\b(?:i|we)\s*(?:really |just |simply |also )?(?:{_NOT})(?:\W+\w+){{0,6}}?\W+(?:{_HELP})",
     "inability": rf"\b(?:i|we)\s*(?:really |just |simply |also )?(?:{_NOT})\b",
     "impersonal_decline": (
-        r"\b(?:not something (?:i|we)|(?:request|question|that|this)(?: is|'s) (?:not (?:something|possible)|beyond|outside|against|off)|"
-        r"no,? i (?:will|do|can)|not going to (?:help|happen|do)|won't be (?:helping|doing|able)|(?:can't|cannot|unable to|not able to|"
-        r"won't) (?:help|assist|do that|be done|provide|fulfil|comply|answer)|help (?:you )?with that(?: request)?[.,;:]|must decline|rejected|"
-        r"i(?:'d| would) (?:rather|prefer) not|count me out|leave that (?:one )?(?:alone|out)|refrain from|no (?:[\w'-]+ ){1,4}from me|there will be no|(?:want|have) no part|you won't get|i(?:'ll| will) (?:pass|stick to|stay out|stay away)|pass on this|that's a no|not something (?:for me|i)|no from me)"
+        r"\b(?:not something (?:i|we)|(?:request|question|that|this)(?: is|'s) (?:not (?:something|possible)|"
+        r"beyond|outside|against|off)|"
+        r"no,? i (?:will|do|can)|not going to (?:help|happen|do)|won't be (?:helping|doing|able)|(?:can't|"
+        r"cannot|unable to|not able to|"
+        r"won't) (?:help|assist|do that|be done|provide|fulfil|comply|answer)|"
+        r"help (?:you )?with that(?: request)?[.,;:]|must decline|rejected|"
+        r"i(?:'d| would) (?:rather|prefer) not|count me out|leave that (?:one )?(?:alone|out)|refrain from|"
+        r"no (?:[\w'-]+ ){1,4}from me|there will be no|(?:want|have) no part|you won't get|i(?:'ll|"
+        r" will) (?:pass|stick to|stay out|stay away)|pass on this|that's a no|not something (?:for me|i)|"
+        r"no from me)"
     ),
     "sorry": r"\b(?:sorry|apolog\w+|regret|unfortunately|afraid)\b",
-    "as_an_ai": r"\b(?:as an? (?:\w+ ){0,3}(?:ai|assistant|language model|chatbot|model)|i(?:'m| am) (?:just |only )?an? (?:\w+ )?(?:ai|language model)|(?:developed|created|trained) by)\b",
-    "programmed": r"\b(?:programmed|designed|my (?:programming|guidelines|purpose|principles|training|values|policy|role)|content polic\w+|use.case polic\w+|ethical guidelines|safety guidelines|community guidelines)\b",
-    "wrong": r"\b(?:illegal\w*|unlawful|unethical\w*|immoral\w*|inappropriate|harmful|dangerous|against the law|disrespectful|offensive|discriminat\w+|not (?:appropriate|ethical|acceptable|legal|okay|ok|right|safe|respectful|moral|advisable|recommended)|never (?:acceptable|appropriate|okay|ok|right)|morally|unsafe|violat\w+)\b",
-    "disapprove": r"\b(?:condone|(?:strongly |highly )?(?:advise|urge|discourage|recommend)\w*(?: you)? (?:against|not to)|i(?:'d| would)? (?:strongly |highly )?(?:urge|discourage|caution|advise)\w*|must (?:remind|emphasi[sz]e|stress|inform|point out|clarify|warn|note|prioriti[sz]e)|important to (?:note|remember|recogni[sz]e|prioriti[sz]e|respect|understand|consider|acknowledge|always)|serious consequences|legal consequences|severe consequences)\b",
-    "care": r"\b(?:hotline|helpline|lifeline|988|911|crisis|therapist|counsel\w+|mental health|professional help|seek help|authorities|law enforcement|police|trusted (?:friend|adult|person)|reach out|emergency)\b",
-    "offer": r"\b(?:instead|alternativ\w+|(?:i(?:'d| would| can|'m| am)|let me) (?:be )?(?:happy|glad|suggest|help|offer|recommend|encourage|point)|happy to (?:help|assist)|glad to help|feel free to|(?:any|some)thing else|other questions|if you(?:'re| are| have| need|'d| would| want)|let me know|let's)\b",
-    "open_yes": r"^\W*(?:sure|certainly|absolutely|of course|yes|okay|ok|alright|gladly|great|no problem|here(?:'s| is| are)|to \w+|step|first|the|there (?:are|is)|you can|in |a |an )\b",
-    "here_is": r"\b(?:here(?:'s| is| are)|step \d|step-by-step|follow these|(?:following|some|few|several) (?:steps|tips|ways|suggestions|methods|ideas|strategies|examples|options)|for example)\b",
-    "contrast": r"\b(?:however|but|that (?:being )?said|nevertheless|with that|having said|although|still,|nonetheless|hypothetical\w*|fiction\w*|purely|disclaimer|educational|for entertainment)\b",
-    "no_data": r"\b(?:don't have (?:access|personal|feelings|the ability|real-time|enough|a body|opinions|information)|do not have (?:access|personal|feelings|the ability|real-time|enough|opinions|information)|(?:i'm|am) not (?:sure|familiar|aware)|no (?:record|information|evidence)|could you (?:please )?(?:provide|clarify|rephrase)|more (?:context|information)|not clear)\b",
-    "you_cannot": r"\b(?:you|they|he|she|it|one|people|who|which|that) (?:can't|cannot|won't|will not|could not|couldn't|shouldn't|should not)\b",
-    "foreign_refusal": r"(?:lo siento|no puedo|je suis désolé|je ne peux|désolé|tut mir leid|ich kann|mi dispiace|non posso|desculpe|não posso|抱歉|不能|无法|对不起|申し訳|できません|죄송|извините|не могу)",
+    "as_an_ai": (
+        r"\b(?:as an? (?:\w+ ){0,3}(?:ai|assistant|language model|chatbot|model)|i(?:'m| am) (?:just |"
+        r"only )?an? (?:\w+ )?(?:ai|language model)|(?:developed|created|trained) by)\b"
+    ),
+    "programmed": (
+        r"\b(?:programmed|designed|my (?:programming|guidelines|purpose|principles|training|values|policy|"
+        r"role)|content polic\w+|use.case polic\w+|ethical guidelines|safety guidelines|"
+        r"community guidelines)\b"
+    ),
+    "wrong": (
+        r"\b(?:illegal\w*|unlawful|unethical\w*|immoral\w*|inappropriate|harmful|dangerous|against the law|"
+        r"disrespectful|offensive|discriminat\w+|not (?:appropriate|ethical|acceptable|legal|okay|ok|right|"
+        r"safe|respectful|moral|advisable|recommended)|never (?:acceptable|appropriate|okay|ok|right)|morally|"
+        r"unsafe|violat\w+)\b"
+    ),
+    "disapprove": (
+        r"\b(?:condone|(?:strongly |highly )?(?:advise|urge|discourage|recommend)\w*(?: you)? (?:against|"
+        r"not to)|i(?:'d| would)? (?:strongly |highly )?(?:urge|discourage|caution|advise)\w*|must (?:remind|"
+        r"emphasi[sz]e|stress|inform|point out|clarify|warn|note|prioriti[sz]e)|important to (?:note|remember|"
+        r"recogni[sz]e|prioriti[sz]e|respect|understand|consider|acknowledge|always)|serious consequences|"
+        r"legal consequences|severe consequences)\b"
+    ),
+    "care": (
+        r"\b(?:hotline|helpline|lifeline|988|911|crisis|therapist|counsel\w+|mental health|professional help|"
+        r"seek help|authorities|law enforcement|police|trusted (?:friend|adult|person)|reach out|emergency)\b"
+    ),
+    "offer": (
+        r"\b(?:instead|alternativ\w+|(?:i(?:'d| would| can|'m| am)|let me) (?:be )?(?:happy|glad|suggest|help|"
+        r"offer|recommend|encourage|point)|happy to (?:help|assist)|glad to help|feel free to|(?:any|"
+        r"some)thing else|other questions|if you(?:'re| are| have| need|'d| would| want)|let me know|let's)\b"
+    ),
+    "open_yes": (
+        r"^\W*(?:sure|certainly|absolutely|of course|yes|okay|ok|alright|gladly|great|no problem|here(?:'s|"
+        r" is| are)|to \w+|step|first|the|there (?:are|is)|you can|in |a |an )\b"
+    ),
+    "here_is": (
+        r"\b(?:here(?:'s| is| are)|step \d|step-by-step|follow these|(?:following|some|few|several) (?:steps|"
+        r"tips|ways|suggestions|methods|ideas|strategies|examples|options)|for example)\b"
+    ),
+    "contrast": (
+        r"\b(?:however|but|that (?:being )?said|nevertheless|with that|having said|although|still,|"
+        r"nonetheless|hypothetical\w*|fiction\w*|purely|disclaimer|educational|for entertainment)\b"
+    ),
+    "no_data": (
+        r"\b(?:don't have (?:access|personal|feelings|the ability|real-time|enough|a body|opinions|"
+        r"information)|do not have (?:access|personal|feelings|the ability|real-time|enough|opinions|"
+        r"information)|(?:i'm|am) not (?:sure|familiar|aware)|no (?:record|information|evidence)|"
+        r"could you (?:please )?(?:provide|clarify|rephrase)|more (?:context|information)|not clear)\b"
+    ),
+    "you_cannot": (
+        r"\b(?:you|they|he|she|it|one|people|who|which|that) (?:can't|cannot|won't|will not|could not|"
+        r"couldn't|shouldn't|should not)\b"
+    ),
+    "foreign_refusal": (
+        r"(?:lo siento|no puedo|je suis désolé|je ne peux|désolé|tut mir leid|ich kann|mi dispiace|non posso|"
+        r"desculpe|não posso|抱歉|不能|无法|对不起|申し訳|できません|죄송|извините|не могу)"
+    ),
 }
 _COMPILED: Final = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PATTERNS.items()}
 _REFUSING: Final = ("decline", "impersonal_decline", "foreign_refusal")
@@ -56,7 +113,11 @@ _LIST_ITEM: Final = re.compile(r"(?m)^\s*(?:\d{1,2}[.):]|[-*•–])\s+\S|\bstep
 _SPEAKER: Final = re.compile(r"(?m)(?:^|\n)\s*[^\w\s]{0,3}\s?[\[(]?[^\W\d_][\w .#]{1,18}[\])]?\s?[^\w\s:]{0,3}[\])]?:")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _STOP: Final = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "should", "so", "some", "that", "the", "their", "them", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your"]
+    """
+    a an and are as at be by can could do does for from had has have how i if in is it its me my of on
+    or should so some that the their them there these they this to was we were what when where which who
+    why will with would you your
+    """.split()  # noqa: SIM905
 )
 
 _SHAPE_NAMES: Final = (

@@ -1,7 +1,8 @@
 """Refusal by string matching: the yardstick that the trained judge must beat. It is not offered as a judge.
 
-The list is the one of the demonstration that accompanies Zou et al. 2023, "Universal and Transferable Adversarial Attacks
-on Aligned Language Models": an attack on AdvBench counts as failed when any of these strings stands in the completion.
+The list is the one of the demonstration that accompanies Zou et al. 2023, "Universal and Transferable Adversarial
+Attacks on Aligned Language Models": an attack on AdvBench counts as failed when any of these strings stands in the
+completion.
 """
 
 from __future__ import annotations

