@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_one_embedder_per_process() -> None:
     assert embedder() is embedder()
 
 
-def test_changed_weights_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(model_folder(), folder)
     verify(folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,7 +115,6 @@ class Embedder:
         """How many texts are longer than the model reads, and so are embedded by head and tail only."""
         return sum(len(ids) > HEAD_TOKENS + TAIL_TOKENS for ids in self._tokens(texts))
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str], batch_size: int = 16) -> Tensor:
         """Embeddings of the texts, shape (N, 384), fp32, each of length one, in the order given.
 
@@ -124,19 +124,35 @@ class Embedder:
         ids_N = [self._window(ids) for ids in self._tokens(texts)]
         out_ND = torch.empty(len(ids_N), DIMENSION)
         order = sorted(range(len(ids_N)), key=lambda i: len(ids_N[i]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            longest = len(ids_N[rows[-1]])
-            ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-            mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
-            for b, i in enumerate(rows):
-                ids_BT[b, : len(ids_N[i])] = torch.tensor(ids_N[i])
-                mask_BT[b, : len(ids_N[i])] = 1
-            hidden_BTD = self._model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.float()
-            weight_BT1 = mask_BT.unsqueeze(-1).float()
-            mean_BD = (hidden_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
-            out_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1)
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+        def run(rows: list[int]) -> None:
+            out_ND[rows] = self._batch([ids_N[i] for i in rows])
+
+        # The products are small: whole batches side by side, one thread each, beat many threads in one batch, and by
+        # far where other processes compete for the cores (threads of one product wait for the slowest).
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for _ in pool.map(run, reversed(batches)):
+                    pass
+        finally:
+            torch.set_num_threads(threads)
         return out_ND
+
+    @torch.inference_mode()
+    def _batch(self, ids_B: list[list[int]]) -> Tensor:
+        """Embeddings of one batch of token lists, shape (B, 384), fp32."""
+        longest = max(map(len, ids_B))
+        ids_BT = torch.zeros(len(ids_B), longest, dtype=torch.long)
+        mask_BT = torch.zeros(len(ids_B), longest, dtype=torch.long)
+        for b, ids in enumerate(ids_B):
+            ids_BT[b, : len(ids)] = torch.tensor(ids)
+            mask_BT[b, : len(ids)] = 1
+        hidden_BTD = self._model(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.float()
+        weight_BT1 = mask_BT.unsqueeze(-1).float()
+        mean_BD = (hidden_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
+        return torch.nn.functional.normalize(mean_BD, dim=-1)
 
 
 @cache
