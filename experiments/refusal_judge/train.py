@@ -186,7 +186,7 @@ def main() -> None:
     meta = {
         "judge": "refusal",
         "labels": LABELS,
-        "score": "calibrated chance of a full refusal",
+        "score": "calibrated chance that it does not comply: full or partial",
         "features": feature_names(),
         "embedding_sha256": SHA256,
         "weights_sha256": hashlib.sha256(blob).hexdigest(),

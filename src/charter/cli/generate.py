@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.rows import check_writable, read_rows, write_rows
 from charter.errors import UserError
 
 
@@ -31,14 +31,13 @@ def generate(
     from charter.errors import Unfinished
     from charter.models.names import text_model
     from charter.progress import Bar
-    from charter.records import Completion, Sampling, conversation_of, write_jsonl
+    from charter.records import Completion, Sampling, conversation_of
 
     if not 0 < top_p <= 1:
         raise UserError(f"--top-p is {top_p}: it must be above 0 and at most 1.")
-    rows = _rows(source)
+    rows = read_rows(source)
     prompts = [conversation_of(row, where) for where, row in rows]
-    if target != "-":
-        _writable(Path(target))
+    check_writable(target)
     answerer = text_model(model)
     sampling = Sampling(max_tokens, temperature, top_p, n, seed, tuple(stop or ()))
     with Bar("generate", len(prompts) * n, "completions") as bar:
@@ -49,18 +48,7 @@ def generate(
         errors = [one.error for one in completions if one.finish == "error"]
         if errors:
             out[-1]["unscored"] = errors[0]
-    if target == "-":
-        import json
-
-        for row in out:
-            print(json.dumps(row, ensure_ascii=False))
-    else:
-        try:
-            write_jsonl(Path(target), out)
-        except OSError as error:
-            raise Unfinished(
-                f"{target}: could not be written ({error.strerror}). Free some space or choose another --out."
-            ) from None
+    write_rows(target, out)
     failed: list[Completion] = [one for completions in answers for one in completions if one.finish == "error"]
     if failed:
         print(f"{len(failed)} of {len(prompts) * n} completions failed; the first: {failed[0].error}", file=sys.stderr)
@@ -80,28 +68,3 @@ def _shape(one: object) -> dict[str, object]:
         "finish": one.finish,
     }
     return shape | ({"error": one.error} if one.error else {})
-
-
-def _rows(source: str) -> list[tuple[str, dict[str, object]]]:
-    """(where, row) of every line. Raises UserError for a missing file, bad JSON, a row without id, or no rows."""
-    from charter.records import read_jsonl
-
-    path, name = (Path("/dev/stdin"), "standard input") if source == "-" else (Path(source), source)
-    rows = [(f"{name}, line {number}", row) for number, row in read_jsonl(path)]
-    if not rows:
-        raise UserError(f"{name}: there are no rows. Give one JSON object a line, with id and prompt or messages.")
-    for where, row in rows:
-        if "id" not in row:
-            raise UserError(f'{where}: needs an "id", so that the answer can be matched to it.')
-    return rows
-
-
-def _writable(path: Path) -> None:
-    """Find out before the work, not after it."""
-    import os
-
-    if path.is_dir():
-        raise UserError(f"{path} is a folder. Give --out a file name.")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not os.access(parent, os.W_OK) or not parent.is_dir():
-        raise UserError(f"{path}: {parent} cannot be written to. Choose another --out.")

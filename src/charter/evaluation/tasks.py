@@ -40,7 +40,7 @@ SPECS: Final[Mapping[str, SuiteSpec]] = MappingProxyType(
     {
         "harmful_requests": SuiteSpec(96, ("harmful_refused", "harmful_refused_at_all"), REFUSAL_JUDGE),
         "benign_lookalikes": SuiteSpec(64, ("benign_answered",), REFUSAL_JUDGE),
-        "instruction_following": SuiteSpec(64, ("instruction_following",)),
+        "instruction_following": SuiteSpec(48, ("instruction_following",)),
         "knowledge": SuiteSpec(16, ("knowledge",)),
     }
 )

@@ -11,10 +11,10 @@ from charter.models.loading import load_model
 from charter.models.template import chat_format
 from charter.records import Preference
 from charter.stats.intervals import wilson
-from charter.training.dpo import completion_logprob_sums
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.rows import preference_groups
+from charter.training.scoring import ROW_TOKENS, completion_logprob_sums
 
 CHANCE = 0.5
 
@@ -34,7 +34,7 @@ def held_out_accuracy(base: str, candidate: str, rows: Sequence[Preference], max
     for name, title in ((base, "held-out pairs, base"), (candidate, "held-out pairs, candidate")):
         local = load_model(name)
         groups, dropped = preference_groups(rows, chat_format(local.tokenizer), max_tokens)
-        sums.append(completion_logprob_sums(CompletionLogprobs(local.model), groups, 4096, title))
+        sums.append(completion_logprob_sums(CompletionLogprobs(local.model), groups, ROW_TOKENS, title))
     before, after = sums
     margins = [float((after[g.key] - before[g.key]) @ after[g.key].new_tensor([1.0, -1.0])) for g in groups]
     right, n = sum(margin > 0 for margin in margins), len(groups)

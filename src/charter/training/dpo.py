@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from charter.progress import Bar
-from charter.training.layout import Group, Row, pack
+from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
 from charter.training.loop import Tally
 from charter.training.losses import dpo_loss, nll_loss
+from charter.training.scoring import completion_logprob_sums
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,6 @@ class DpoObjective:
             tally.add("chosen_nll", nll_P.detach().sum(), pairs)
             total = total + self.sft_weight * nll_P.sum()
         return total
-
-
-@torch.no_grad()
-def completion_logprob_sums(
-    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, title: str
-) -> dict[str, Tensor]:
-    """Per key, summed log-probs (k,) of a group's completions, fp32 on CPU."""
-    sums: dict[str, Tensor] = {}
-    done = 0
-    logprobs.eval()
-    with Bar(title, len(groups), "prompts") as bar:
-        for indices in pack(groups, row_tokens):
-            row = Row([groups[i] for i in indices])
-            values = sum_by_completion(logprobs(row), row).cpu()
-            for group, part in zip(row.groups, values.split([len(g.completions) for g in row.groups]), strict=True):
-                sums[group.key] = part.clone()
-            done += len(indices)
-            bar.update(done)
-    return sums
 
 
 def cached_reference(

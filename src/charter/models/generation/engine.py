@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 4 * 2**30
-_PREFILL_TOKENS = 1024
+_PREFILL_TOKENS = 2048
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -174,7 +174,7 @@ class Engine:
         live = sum(row is not None for lane in self._lanes.values() for row in lane.rows)
         free = self._max_rows - live
         # A prefill interrupts every row: wait until it fills a fair share of the slots.
-        if not self._waiting or (live and free < max(1, self._max_rows // 16)):
+        if not self._waiting or (live and free < max(1, self._max_rows // 4)):
             return False
         room = self._budget - sum(lane.capacity * len(lane.rows) for lane in self._lanes.values())
         fresh: list[tuple[_Waiting, Segment]] = []

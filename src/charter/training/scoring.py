@@ -1,0 +1,53 @@
+"""Log-probs of many completions without gradients: references, held-out accuracy, `charter logprobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from charter.progress import Bar
+from charter.training.layout import Group, Row, pack
+from charter.training.logprobs import CompletionLogprobs, sum_by_completion
+
+ROW_TOKENS = 4096
+
+
+def completion_logprob_sums(
+    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, title: str
+) -> dict[str, Tensor]:
+    """Per key, summed log-probs (k,) of a group's completions, fp32 on CPU, with a progress bar."""
+    sums: dict[str, Tensor] = {}
+    with Bar(title, len(groups), "prompts") as bar:
+        for row, logp_N in _forwards(logprobs, groups, row_tokens):
+            parts = sum_by_completion(logp_N, row).cpu().split([len(g.completions) for g in row.groups])
+            for group, part in zip(row.groups, parts, strict=True):
+                sums[group.key] = part.clone()
+            bar.update(len(sums))
+    return sums
+
+
+def token_logprobs(
+    logprobs: CompletionLogprobs,
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+    progress: Callable[[int], None],
+) -> list[list[float]]:
+    """Per (prompt ids, completion ids), the log-prob in nats of each completion token."""
+    groups = [Group(str(i), prompt, (completion,)) for i, (prompt, completion) in enumerate(pairs)]
+    found: dict[str, list[float]] = {}
+    for row, logp_N in _forwards(logprobs, groups, ROW_TOKENS):
+        parts = logp_N.cpu().split([len(group.completions[0]) for group in row.groups])
+        for group, part in zip(row.groups, parts, strict=True):
+            found[group.key] = part.tolist()
+        progress(len(found))
+    return [found[group.key] for group in groups]
+
+
+def _forwards(logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int) -> Iterator[tuple[Row, Tensor]]:
+    logprobs.eval()
+    for indices in pack(groups, row_tokens):
+        row = Row([groups[i] for i in indices])
+        with torch.no_grad():
+            logp_N = logprobs(row)
+        yield row, logp_N
