@@ -49,7 +49,7 @@ def needs_model(settings: DataSettings) -> bool:
 
 
 def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge: Judge, folder: Path) -> dict[str, Any]:
-    """Gather every source, drop what overlaps with the evaluation suites, write the rows; returns counts and digests."""
+    """Gather every source, drop what overlaps with what is measured, write the rows; returns counts and digests."""
     rows = Rows()
     settings = recipe.data
     pairs = _pairs(settings, recipe.seed)
