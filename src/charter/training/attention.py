@@ -1,7 +1,7 @@
 """Attention over shared-prompt rows, registered with transformers' attention interface (nothing is patched).
 
 The model sees one flat run of tokens; here queries, keys and values are gathered into blocks of groups of similar
-length, each block is one scaled-dot-product call with its mask, and the result is scattered back.
+length, each block is one attention call with its mask, and the result is scattered back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from charter.training.layout import RowLayout
+from charter.training.products import fits, product_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,6 +85,9 @@ def row_attention(
         stop = start + groups * length
         q, k, v = (x[start:stop].unflatten(0, (groups, length)).transpose(1, 2) for x in padded)
         start = stop
+        if plain and fits(q, dropout):
+            outputs.append(product_attention(q, k, v, mask, scale).transpose(1, 2).flatten(0, 1))
+            continue
         if repeats > 1:
             k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
         if plain:

@@ -9,6 +9,7 @@ with a trained head the chunk is recomputed in backward.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from charter.errors import UserError
 from charter.training.attention import LAYOUT_KEYWORD, using_rows
+from charter.training.fused import Exchange, exchanged, exchanges
 from charter.training.layout import Group, Row
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class CompletionLogprobs(nn.Module):
     """A causal language model whose forward maps a row to completion log-probs.
 
     It is one module with body and head inside, so that it can be the root that FSDP2 shards.
+    fused: exchange layers of known form for faster ones during a forward (`fused.py`); adapters and what is trainable
+    must then be set before this is built.
     Raises UserError when body and head do not reproduce the model's own logits (checked once, on a short probe).
     """
 
@@ -52,8 +56,9 @@ class CompletionLogprobs(nn.Module):
     _body: Any
     _head: Any
     _inner: Any
+    _exchanges: list[Exchange]
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, fused: bool = True) -> None:
         super().__init__()
         self.model = model
         self.training = model.training
@@ -64,12 +69,13 @@ class CompletionLogprobs(nn.Module):
         self.__dict__["_body"] = inner.base_model
         self.__dict__["_head"] = inner.get_output_embeddings()
         self.__dict__["_inner"] = inner
+        self.__dict__["_exchanges"] = exchanges(inner) if fused else []
         self._verify()
 
     def forward(self, row: Row) -> Tensor:
         """logp_N in nats, fp32: one per completion token of the row, in the row's order."""
         device = self._head.weight.device
-        with using_rows(self._inner):
+        with self._rows():
             hidden = self._body(
                 input_ids=row.input_ids_T.to(device)[None],
                 position_ids=row.position_ids_T.to(device)[None],
@@ -90,7 +96,7 @@ class CompletionLogprobs(nn.Module):
             return
 
         def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-            return contextlib.nullcontext(), using_rows(self._inner)
+            return contextlib.nullcontext(), self._rows()
 
         self._inner.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
@@ -105,6 +111,11 @@ class CompletionLogprobs(nn.Module):
             return torch.cat(chunks)
         logp: Tensor = _FrozenHead.apply(hidden_ND, weight, bias, target_N, self._form)
         return logp
+
+    @contextlib.contextmanager
+    def _rows(self) -> Iterator[None]:
+        with using_rows(self._inner), exchanged(self._exchanges):
+            yield
 
     @torch.no_grad()
     def _verify(self) -> None:
@@ -136,7 +147,8 @@ def sum_by_completion(values_N: Tensor, row: Row) -> Tensor:
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, form: HeadForm) -> Tensor:
     """fp32 logits before capping."""
-    return torch.nn.functional.linear(hidden, weight, bias).float() * form.scale
+    logits = torch.nn.functional.linear(hidden, weight, bias).float()
+    return logits if form.scale == 1.0 else logits * form.scale
 
 
 def _chunk_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, form: HeadForm) -> Tensor:
@@ -157,23 +169,24 @@ class _FrozenHead(torch.autograd.Function):
         logps, slopes = [], []
         for hidden, target in zip(hidden_ND.split(_CHUNK), target_N.split(_CHUNK), strict=True):
             logits = _logits(hidden, weight_VD, bias, form)
-            slope_of_cap = None
             if form.cap is not None:
-                squashed = torch.tanh(logits / form.cap)
-                logits = form.cap * squashed
-                slope_of_cap = 1 - squashed.square_() if needs_grad else None
-            top = logits.amax(1, keepdim=True)
-            picked = logits.gather(1, target[:, None])
-            weights = logits.sub_(top).exp_()
-            total = weights.sum(1, keepdim=True)
-            logps.append((picked - top - total.log())[:, 0])
+                logits = logits.div_(form.cap).tanh_().mul_(form.cap)
+            column = target[:, None]
+            top, place = logits.max(1, keepdim=True)
+            picked = logits.gather(1, column)
+            weights = logits.softmax(1)
+            # The largest weight is exp(0) / total: log total comes back from it without another pass.
+            logps.append((picked - top + weights.gather(1, place).log())[:, 0])
             if needs_grad:
-                # d logp / dz = onehot(y) - softmax(z), written over the exponentials.
-                weights.div_(total).neg_()
-                weights.scatter_add_(1, target[:, None], torch.ones_like(picked))
-                if slope_of_cap is not None:
-                    weights.mul_(slope_of_cap)
-                slopes.append((weights.to(weight_VD.dtype) @ weight_VD).float().mul_(form.scale))
+                # d logp / dz = onehot(y) - softmax(z). The target's part is kept apart, in fp32: for a confident model
+                # it is a small difference, which bf16 would round away.
+                own = 1 - weights.gather(1, column)
+                weights.scatter_(1, column, 0.0)
+                if form.cap is not None:
+                    weights.mul_(logits.div_(form.cap).square_().neg_().add_(1))
+                    own *= 1 - (picked / form.cap).square()
+                others = (weights.to(weight_VD.dtype) @ weight_VD).float()
+                slopes.append((own * weight_VD[target].float() - others).mul_(form.scale))
         if needs_grad:
             ctx.save_for_backward(torch.cat(slopes))
             ctx.dtype = hidden_ND.dtype
