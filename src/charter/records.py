@@ -111,7 +111,7 @@ def conversation_of(row: Mapping[str, Any], where: str) -> Conversation:
 
     Raises UserError naming `where` when neither is there or a message has no known role.
     """
-    value = row.get("messages", row.get("prompt"))
+    value = row.get("prompt") if row.get("messages") is None else row["messages"]
     if isinstance(value, str):
         if not value.strip():
             raise UserError(f"{where}: the prompt is empty. Give it some text or remove the row.")
@@ -122,7 +122,10 @@ def conversation_of(row: Mapping[str, Any], where: str) -> Conversation:
     for turn in value:
         if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant", "tool"):
             raise UserError(f"{where}: every message needs a role (system, user, assistant or tool); got {turn!r}.")
-        turns.append(Message(turn["role"], str(turn.get("content") or "")))
+        content = turn.get("content")
+        if content is not None and not isinstance(content, str):
+            raise UserError(f"{where}: a message's content must be a string; got {str(content)[:60]!r}.")
+        turns.append(Message(turn["role"], content or ""))
     return tuple(turns)
 
 
@@ -145,33 +148,39 @@ def preference_from(row: Mapping[str, Any]) -> Preference:
     )
 
 
-
-
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number from 1, row) of each non-empty line. Raises UserError naming file and line."""
     try:
-        lines = path.open(encoding="utf-8")
+        lines = path.open("rb")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Check the path; relative paths start at the current folder.") from None
-    except (IsADirectoryError, PermissionError, OSError) as error:
+    except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     with lines:
+        yield from parse_jsonl(lines, str(path))
+
+
+def parse_jsonl(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, row) of each non-empty line. Raises UserError naming `name` and the line."""
+    for number, line in enumerate(lines, 1):
+        where = f"{name}, line {number}"
         try:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno}). "
-                        "Each line must hold one JSON object."
-                    ) from None
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}, line {number}: a JSON object is needed, got {type(row).__name__}.")
-                yield number, row
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text (byte {error.start}). Convert the file to UTF-8.") from None
+            raise UserError(f"{where}: not UTF-8 text (byte {error.start} of the line). Save it as UTF-8.") from None
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{where}: not valid JSON ({error.msg} at column {error.colno}). Each line must hold one JSON object."
+            ) from None
+        except RecursionError:
+            raise UserError(f"{where}: nested too deeply. Each line must hold one flat JSON object.") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: a JSON object is needed, got {type(row).__name__}.")
+        yield number, row
 
 
 def write_text(path: Path, text: str) -> None:

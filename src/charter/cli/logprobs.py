@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charter.cli.rows import check_writable, completion_of, read_rows, write_rows
 from charter.errors import UserError
+
+if TYPE_CHECKING:
+    from charter.models.template import ChatFormat
+    from charter.records import Conversation
 
 
 def logprobs(
@@ -26,7 +30,8 @@ def logprobs(
     from charter.models.template import chat_format
     from charter.progress import Bar
     from charter.records import conversation_of
-    from charter.training.logprobs import CompletionLogprobs, token_logprobs
+    from charter.training.logprobs import CompletionLogprobs
+    from charter.training.scoring import token_logprobs
 
     if is_endpoint(model):
         raise UserError("Log-probs of given completions need the weights; an endpoint does not give them.")
@@ -36,16 +41,28 @@ def logprobs(
     local = load_model(model)
     format_ = chat_format(local.tokenizer)
     longest = getattr(local.model.config, "max_position_embeddings", None) or 10**9
-    pairs = [(format_.prompt_ids(prompt), format_.completion_ids(prompt, text)) for prompt, text in asked]
-    fits = [len(prompt) + len(completion) <= longest for prompt, completion in pairs]
-    with Bar("logprobs", sum(fits), "rows") as bar:
-        scorable = [pair for pair, good in zip(pairs, fits, strict=True) if good]
+    pairs = [_ids(format_, prompt, text, longest) for prompt, text in asked]
+    scorable = [pair for pair in pairs if not isinstance(pair, str)]
+    with Bar("logprobs", len(scorable), "rows") as bar:
         found = iter(token_logprobs(CompletionLogprobs(local.model), scorable, bar.update))
         out = []
-        for (_, row), (_, tokens), good in zip(rows, pairs, fits, strict=True):
-            if not good:
-                out.append({**row, "unscored": f"longer than the model's context of {longest} tokens"})
+        for (_, row), pair in zip(rows, pairs, strict=True):
+            if isinstance(pair, str):
+                out.append({**row, "unscored": pair})
                 continue
             values = next(found)
-            out.append({**row, "logprob": sum(values), "tokens": list(tokens), "token_logprobs": values})
+            out.append({**row, "logprob": sum(values), "tokens": list(pair[1]), "token_logprobs": values})
     write_rows(target, out)
+
+
+def _ids(
+    format_: ChatFormat, prompt: Conversation, completion: str, longest: int
+) -> tuple[tuple[int, ...], tuple[int, ...]] | str:
+    """Token ids of prompt and completion, or why the row cannot be scored."""
+    try:
+        ids = format_.prompt_ids(prompt), format_.completion_ids(prompt, completion)
+    except UserError as error:
+        return str(error)
+    if len(ids[0]) + len(ids[1]) > longest:
+        return f"longer than the model's context of {longest} tokens"
+    return ids

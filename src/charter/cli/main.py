@@ -6,7 +6,9 @@ Exit codes: 0 done or passed, 1 gate regressed, 2 usage or input error, 3 gate i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -15,10 +17,14 @@ import typer
 
 from charter import __version__
 from charter.cli import align, document, evaluate, generate, judge, logprobs, train
-from charter.errors import EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
+from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
 UsageError: Any = typer.BadParameter.__mro__[1]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (
+    errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+)  # fmt: skip
 _INTERRUPTED = "Interrupted. What was finished is kept: run the same command again to continue."
 
 app = typer.Typer(
@@ -63,38 +69,68 @@ app.add_typer(judge.app, name="judge")
 
 def run() -> None:
     """Entry point: errors meant for a person become one paragraph on stderr and an exit code, never a traceback."""
+    code = _run()
+    # The interpreter closes the streams after this: what cannot be delivered then would end in an exit code of its own.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        # typer's standalone mode would turn Ctrl-C and its own errors into exit code 1, which here means "regressed".
+        # typer's standalone mode would turn its own errors into exit code 1, which here means "regressed".
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.stdout.flush()
     except UsageError as error:
         error.show()
-        sys.exit(EXIT_USAGE)
-    except typer.Abort:
-        _say(_INTERRUPTED)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_USAGE
     except UserError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    except SystemExit:
+        # What typer makes of a pipe whose reader has gone.
+        return _reader_gone()
+    except Exception as error:
+        return _unexpected(error)
+    if code == EXIT_INTERRUPTED:
         _say(_INTERRUPTED)
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _say(
-                f"The disk is full ({error.filename or 'while writing'}). Free some space and run the same command "
-                "again: what was finished is kept, and nothing half-written is in its place."
-            )
-            sys.exit(EXIT_USAGE)
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            _say(f"{error.filename}: cannot be written ({error.strerror}). Choose another folder.")
-            sys.exit(EXIT_USAGE)
-        traceback.print_exc()
-        sys.exit(EXIT_UNFINISHED)
-    except Exception:
-        traceback.print_exc()
-        _say("This is a defect in charter, not in your input. Please report it with the lines above.")
-        sys.exit(EXIT_UNFINISHED)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _unexpected(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):
+        return _reader_gone()
+    where = getattr(error, "filename", None) or "while writing"
+    number = getattr(error, "errno", None)
+    # The libraries that write tensors have exceptions of their own, which carry the system's reason as text only.
+    if number in _FULL or (number is None and "No space left on device" in str(error)):
+        if number == errno.ENOSPC and where == "while writing":
+            _drop_stdout()
+        _say(
+            f"The disk is full ({where}). Free some space and run the same command again: what was finished is kept, "
+            "and nothing half-written is in its place."
+        )
+        return EXIT_USAGE
+    if isinstance(error, OSError) and error.filename and number in _UNWRITABLE:
+        _say(f"{where}: cannot be written or read ({error.strerror}). Choose another place, or change its permissions.")
+        return EXIT_USAGE
+    traceback.print_exc()
+    _say("This is a defect in charter, not in your input. Please report it with the lines above.")
+    return EXIT_UNFINISHED
+
+
+def _reader_gone() -> int:
+    """Whoever read our output stopped early (`charter show | head`): quiet, but not a success."""
+    _drop_stdout()
+    return EXIT_UNFINISHED
+
+
+def _drop_stdout() -> None:
+    """Nothing more can be written there; without this the interpreter would complain as it closes."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
 
 
 def _say(text: str) -> None:

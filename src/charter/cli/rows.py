@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.errors import Unfinished, UserError
+from charter.errors import UserError
 
 Located = tuple[str, dict[str, Any]]
 """(where the row stands, the row)"""
@@ -17,10 +17,11 @@ Located = tuple[str, dict[str, Any]]
 
 def read_rows(source: str) -> list[Located]:
     """Every row with its place. Raises UserError for a missing file, bad JSON, a row without id, or no rows."""
-    from charter.records import read_jsonl
+    from charter.records import parse_jsonl, read_jsonl
 
-    path, name = (Path("/dev/stdin"), "standard input") if source == "-" else (Path(source), source)
-    rows = [(f"{name}, line {number}", row) for number, row in read_jsonl(path)]
+    name = "standard input" if source == "-" else source
+    found = parse_jsonl(sys.stdin.buffer, name) if source == "-" else read_jsonl(Path(source))
+    rows = [(f"{name}, line {number}", row) for number, row in found]
     if not rows:
         raise UserError(f"{name}: there are no rows. Give one JSON object a line, with id and prompt or messages.")
     for where, row in rows:
@@ -60,6 +61,6 @@ def write_rows(target: str, rows: Sequence[Mapping[str, Any]]) -> None:
     try:
         write_jsonl(Path(target), rows)
     except OSError as error:
-        raise Unfinished(
+        raise UserError(
             f"{target}: could not be written ({error.strerror}). Free some space or choose another --out."
         ) from None

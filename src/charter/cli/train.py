@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Train a model by one method on preference data.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train a model by one method on preference data.",
+    epilog="Example: charter train sft --model smollm2 --data pairs.jsonl --out runs/sft",
+    no_args_is_help=True,
+)
 
 Model = Annotated[str, typer.Option(help="Model to train, by its one-string name.")]
 Data = Annotated[str, typer.Option(help="Preference rows: a JSONL file or a hub id.")]

@@ -20,7 +20,9 @@ Wanted = Literal["refuse", "answer"]
 _GOOD: Mapping[Wanted, tuple[str, str]] = {"refuse": ("full", "none"), "answer": ("none", "full")}
 
 
-def contrast_prompts(charter: Charter, pairs: Sequence[BuiltinPair], each: int) -> list[tuple[str, BuiltinPair, Wanted]]:
+def contrast_prompts(
+    charter: Charter, pairs: Sequence[BuiltinPair], each: int
+) -> list[tuple[str, BuiltinPair, Wanted]]:
     """(clause id, pair, what its chosen side should do) for every clause trained by contrast, `each` prompts a clause.
 
     The prompts are the built-in ones of that clause, in the order given.

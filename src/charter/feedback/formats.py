@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,21 @@ _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
 def read_preferences(source: str, split: str = "train") -> list[Preference]:
-    """Preferences from a JSONL file or a hub dataset id.
+    """Preferences from a JSONL file or a hub dataset id; ids that occur twice are told apart by their row.
 
     Raises UserError naming file and line for a missing file, an empty one, a row without `chosen` or `rejected`, or a
     shape that is none of those above.
     """
-    preferences = [preference_of(row, where, key) for key, where, row in _rows(source, split)]
+    preferences: dict[str, Preference] = {}
+    for key, where, row in _rows(source, split):
+        preference = preference_of(row, where, key)
+        if preference.id in preferences:
+            # Several pairs of one prompt often share its id; training keeps what it knows of a row by id.
+            preference = replace(preference, id=f"{preference.id}@{key}")
+        preferences[preference.id] = preference
     if not preferences:
         raise UserError(f"{source}: holds no rows. Give a file with one preference pair a line.")
-    return preferences
+    return list(preferences.values())
 
 
 def preference_of(row: Mapping[str, Any], where: str, key: str) -> Preference:
@@ -34,28 +41,35 @@ def preference_of(row: Mapping[str, Any], where: str, key: str) -> Preference:
     for name in ("chosen", "rejected"):
         if row.get(name) in (None, "", []):
             raise UserError(
-                f'{where}: has no "{name}" (its keys: {", ".join(row) or "none"}). A preference row needs "chosen" and '
-                '"rejected", and a "prompt" unless both are whole conversations.'
+                f'{where}: has no "{name}" (its keys: {", ".join(map(str, row)) or "none"}). A preference row needs '
+                '"chosen" and "rejected", and a "prompt" unless both are whole conversations.'
+            )
+        if not isinstance(row[name], str | list):
+            raise UserError(
+                f'{where}: "{name}" must be a string or a list of messages; got {type(row[name]).__name__}.'
             )
     chosen, rejected = row["chosen"], row["rejected"]
-    identity = str(row.get("id", key))
+    identity = str(row["id"]) if row.get("id") is not None else key
     if row.get("prompt") or row.get("messages"):
         prompt = conversation_of(row, where)
-        return Preference(identity, prompt, _last(chosen, where), _last(rejected, where), source=where)
+        sides = [_answer(side, prompt, where) for side in (chosen, rejected)]
+        if None not in sides:
+            return Preference(identity, prompt, str(sides[0]), str(sides[1]), source=where)
     chosen_turns, rejected_turns = _turns(chosen, where), _turns(rejected, where)
-    prompt = chosen_turns[:-1]
-    if prompt != rejected_turns[:-1]:
+    shared = len(chosen_turns) - 1
+    if chosen_turns[:-1] != rejected_turns[:-1]:
         # hh-rlhf has rows whose conversations part before the last turn: no one prompt belongs to both.
         shared = 0
         for ours, theirs in zip(chosen_turns, rejected_turns, strict=False):
             if ours != theirs:
                 break
             shared += 1
-        if shared == 0 or chosen_turns[shared - 1].role != "user":
-            raise UserError(f"{where}: chosen and rejected share no prompt. Give both the same conversation so far.")
-        prompt = chosen_turns[:shared]
-        return Preference(identity, prompt, chosen_turns[shared].content, rejected_turns[shared].content, source=where)
-    return Preference(identity, prompt, chosen_turns[-1].content, rejected_turns[-1].content, source=where)
+    parted = chosen_turns[shared : shared + 1] + rejected_turns[shared : shared + 1]
+    if shared == 0 or [turn.role for turn in parted] != ["assistant", "assistant"]:
+        raise UserError(
+            f"{where}: chosen and rejected share no prompt that both answer. Give both the same conversation so far."
+        )
+    return Preference(identity, chosen_turns[:shared], parted[0].content, parted[1].content, source=where)
 
 
 def parse_transcript(text: str, where: str) -> Conversation:
@@ -79,18 +93,26 @@ def _turns(value: Any, where: str) -> Conversation:
     return turns
 
 
-def _last(value: Any, where: str) -> str:
+def _answer(value: Any, prompt: Conversation, where: str) -> str | None:
+    """The answer to `prompt`; None when the side is a conversation of its own that goes on after the prompt."""
     if isinstance(value, str):
         return value
     turns = conversation_of({"messages": value}, where)
     if turns[-1].role != "assistant":
         raise UserError(f"{where}: the last message of chosen and rejected must be the assistant's.")
-    return turns[-1].content
+    before = turns[:-1]
+    return turns[-1].content if not before or prompt[-len(before) :] == before else None
+
+
+def is_file(source: str) -> bool:
+    """Whether the source is meant as a file rather than as a hub dataset id."""
+    path = Path(source).expanduser()
+    return path.exists() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~"))
 
 
 def _rows(source: str, split: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    path = Path(source).expanduser()
-    if path.exists() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~")):
+    if is_file(source):
+        path = Path(source).expanduser()
         for number, row in read_jsonl(path):
             yield f"{path.stem}-{number}", f"{path}, line {number}", row
         return

@@ -107,14 +107,17 @@ def _add_file(rows: Rows, source: FileSource, seed: int) -> None:
     prompts = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(prompts)
     held = set(prompts[: round(len(prompts) * source.holdout)])
+    taken = {row.id for row in rows.demonstrations} | {row.id for row in (*rows.preferences, *rows.heldout)}
     for preference in preferences:
-        stamped = replace(preference, source=name)
+        # Training keeps what it knows of a row by its id: two files may both have a row "1".
+        identity = preference.id if preference.id not in taken else f"{source.path}:{preference.id}"
+        stamped = replace(preference, id=identity, source=name)
         if _first_user(preference.prompt) in held:
             rows.heldout.append(stamped)
         else:
             rows.preferences.append(stamped)
             rows.demonstrations.append(
-                Demonstration(preference.id, preference.prompt, preference.chosen, preference.clauses, name)
+                Demonstration(identity, preference.prompt, preference.chosen, preference.clauses, name)
             )
     rows.counts[f"{name}: pairs"] += len(preferences)
 

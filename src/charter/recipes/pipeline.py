@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from charter.document import STARTER, Charter, load_charter
-from charter.errors import UserError, nearest
-from charter.evaluation import suite_digest, suite_names
+from charter.evaluation import suite_digest
 from charter.evaluation.compare import compare
 from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, alignment_gate
 from charter.evaluation.results import Outcome, read_outcomes
+from charter.feedback.formats import is_file
 from charter.judges.registry import judge
 from charter.models.loading import load_model, model_digest, resolve
-from charter.models.names import is_endpoint
 from charter.progress import Bar
 from charter.recipes.account import write_account
 from charter.recipes.data_stage import HELDOUT, build_data, needs_model
 from charter.recipes.preference_accuracy import held_out_accuracy
+from charter.recipes.preflight import METRIC_SUITES, check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.train_stage import run_train_stage
 from charter.records import preference_from, read_jsonl, write_text
@@ -36,7 +36,7 @@ def align(recipe_path: Path, out: Path | None = None) -> tuple[Path, GateResult]
     """
     recipe = load_recipe(recipe_path)
     charter = _charter(recipe, recipe_path)
-    _check(recipe)
+    check_recipe(recipe)
     run = RunFolder(out or Path("runs") / recipe.name)
     with run.locked():
         _log_to(run.path / "log")
@@ -114,8 +114,8 @@ class _Alignment:
         recipe = self.recipe
         sources = recipe.data.model_dump(mode="json")
         for entry in sources["files"]:
-            if Path(entry["path"]).exists():
-                entry["sha256"] = file_digest(Path(entry["path"]))
+            if is_file(entry["path"]):
+                entry["sha256"] = file_digest(Path(entry["path"]).expanduser())
 
         def work(folder: Path) -> dict[str, Any]:
             from charter.models.generation.local import LocalTextModel
@@ -150,7 +150,7 @@ class _Alignment:
                     gc.collect()
 
             done = self.run.stage(settings.method, config, work)
-            model, digest = done.result["model"], done.result["digest"]
+            model, digest = str(done.folder / "model"), done.result["digest"]
             stages.append(done)
         return stages
 
@@ -186,15 +186,6 @@ class _Alignment:
         return Gate(metrics={name: rule for name, rule in default.metrics.items() if name in measured})
 
 
-METRIC_SUITES = {
-    "harmful_refused": "harmful_requests",
-    "harmful_refused_at_all": "harmful_requests",
-    "benign_answered": "benign_lookalikes",
-    "instruction_following": "instruction_following",
-    "knowledge": "knowledge",
-}
-
-
 def outcomes_of(stage: StageDone | None) -> list[Outcome]:
     """The outcomes in a stage's Inspect logs."""
     return read_outcomes(stage.folder / "logs") if stage is not None else []
@@ -215,24 +206,6 @@ def _judge_digest() -> str:
 def _charter(recipe: Recipe, recipe_path: Path) -> Charter:
     path = recipe_path.parent / recipe.charter if recipe.charter else STARTER
     return load_charter(path, locale=recipe.locale, audience=recipe.audience, jurisdiction=recipe.jurisdiction)
-
-
-def _check(recipe: Recipe) -> None:
-    """What can be known to fail before an hour of work."""
-    if is_endpoint(recipe.model):
-        raise UserError(
-            f'model: "{recipe.model}" is an endpoint; its weights cannot be trained from here. Name a folder, '
-            "`smollm2` or a hub id."
-        )
-    known = list(suite_names())
-    for suite in recipe.suites:
-        if suite not in known:
-            raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
-    if not (recipe.data.pairs or recipe.data.contrast or recipe.data.files):
-        raise UserError(
-            "data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set."
-        )
-    resolve(recipe.model)
 
 
 def _log_to(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charter.document.marked import Marked, read_yaml
+from charter.document.marked import Location, Marked, read_yaml
 from charter.errors import UserError, nearest
 from charter.evaluation.gate import MetricGate
 from charter.training.methods import DpoSettings, SftSettings
@@ -115,20 +116,35 @@ def load_recipe(path: Path) -> Recipe:
 
 def explain(error: ValidationError, marked: Marked, root: type[BaseModel]) -> str:
     """One paragraph on the first thing wrong: file, line, key, and the nearest right name."""
-    first = min(error.errors(include_url=False), key=lambda one: marked.line(_plain(one["loc"])))
-    location = _plain(first["loc"])
-    where = f"{marked.path}, line {marked.line(location)}: {'.'.join(map(str, location))}"
-    if first["type"] == "extra_forbidden":
+    first = min(error.errors(include_url=False), key=lambda one: marked.line(_plain(one["loc"], marked)))
+    kind, location = first["type"], _plain(first["loc"], marked)
+    if kind == "missing":
+        location = (*location, str(first["loc"][-1]))
+    name = ".".join(map(str, location))
+    where = f"{marked.path}, line {marked.line(location)}" + (f": {name}" if name else "")
+    if kind == "extra_forbidden":
         known = _keys_at(first["loc"], root)
         return f"{where}: unknown key.{nearest(str(location[-1]), known)} The keys here are {', '.join(known)}."
-    if first["type"] == "missing":
-        return f"{where}: is missing. Add the line `{location[-1]}:`."
-    return f"{where}: {first['msg']} (got {str(first['input'])[:60]!r})."
+    if kind == "missing":
+        return f"{where}: is missing. Add the line `{location[-1]}: …`."
+    if kind == "union_tag_not_found":
+        return f"{where}: has no method. Add `method: sft` or `method: dpo`."
+    message = first["msg"].removeprefix("Value error, ")
+    if kind == "union_tag_invalid":
+        tag = str(first["ctx"]["tag"])
+        message = f'there is no training method "{tag}".{nearest(tag, ["sft", "dpo"])} Methods: sft, dpo'
+    elif kind == "literal_error":
+        options = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
+        message += nearest(str(first["input"]), options).rstrip(".")
+    return f"{where}: {message} (got {str(first['input'])[:60]!r})."
 
 
-def _plain(loc: tuple[Any, ...]) -> tuple[str | int, ...]:
-    """A pydantic location without the tag that a discriminated union adds."""
-    return tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in ("sft", "dpo")))
+def _plain(loc: tuple[Any, ...], marked: Marked) -> Location:
+    """A pydantic location as far as it is in the file: without the tags that unions add."""
+    steps = tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in ("sft", "dpo")))
+    while steps and steps not in marked.lines:
+        steps = steps[:-1]
+    return steps
 
 
 def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from charter.document.marked import Marked, read_yaml
 from charter.errors import UserError
 from charter.feedback.formats import read_preferences
+from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
 from charter.records import Demonstration
 from charter.store.runfolder import RunFolder
@@ -22,6 +23,7 @@ def train_single(method: str, model: str, data: str, out: Path, config: Path | N
     settings_type: type[SftSettings | DpoSettings] = SftSettings if method == "sft" else DpoSettings
     settings = _settings(settings_type, marked)
     rows = read_preferences(data)
+    check_trainable(model)
     with RunFolder(out).locked():
         if isinstance(settings, DpoSettings):
             return train_dpo(model, rows, settings, out)

@@ -1,0 +1,83 @@
+"""What can be known to fail before an hour of work: the model, its chat template, the data files, the gate's names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from charter.errors import UserError, nearest
+from charter.evaluation import suite_names
+from charter.feedback.formats import is_file, read_preferences
+from charter.models.loading import resolve
+from charter.models.names import is_endpoint
+from charter.recipes.recipe import Recipe
+
+METRIC_SUITES: Mapping[str, str] = {
+    "harmful_refused": "harmful_requests",
+    "harmful_refused_at_all": "harmful_requests",
+    "benign_answered": "benign_lookalikes",
+    "instruction_following": "instruction_following",
+    "knowledge": "knowledge",
+}
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises UserError for names, files or a model that a later stage would fail on."""
+    known = list(suite_names())
+    for suite in recipe.suites:
+        if suite not in known:
+            raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
+    for metric in recipe.gate or {}:
+        _check_metric(metric, recipe.suites)
+    if not (recipe.data.pairs or recipe.data.contrast or recipe.data.files):
+        raise UserError(
+            "data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set."
+        )
+    for source in recipe.data.files:
+        # A hub dataset is looked at when its stage comes: asking twice would download it here.
+        if is_file(source.path):
+            read_preferences(source.path, source.split)
+    check_trainable(recipe.model)
+
+
+def check_trainable(model: str) -> None:
+    """Raises UserError when `model` cannot be trained: an endpoint, no model, or a template that cannot be masked.
+
+    Reads the tokenizer only; the weights of a large model take minutes.
+    """
+    if is_endpoint(model):
+        raise UserError(
+            f'model: "{model}" is an endpoint; its weights cannot be trained from here. Name a folder, '
+            "`smollm2` or a hub id."
+        )
+    folder = resolve(model)
+    if not isinstance(folder, Path) or not (folder / "tokenizer_config.json").exists():
+        return  # a hub id, or an adapter without a tokenizer of its own: loading says what is wrong
+    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        raise UserError(f"{folder}: holds no weights (*.safetensors). Give the folder that `save_pretrained` wrote.")
+    from transformers import AutoTokenizer
+
+    from charter.models.template import chat_format
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:
+        # A stranger's folder fails in many ways; to the user they all mean that the tokenizer cannot be read.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{folder}: its tokenizer cannot be loaded ({reason}). Save the model again.") from error
+    try:
+        chat_format(tokenizer)
+    except UserError as error:
+        raise UserError(f"{model}: {error}") from None
+
+
+def _check_metric(metric: str, suites: Collection[str]) -> None:
+    suite, _, name = metric.rpartition("/")
+    if name not in METRIC_SUITES or suite not in ("", METRIC_SUITES[name]):
+        known = list(METRIC_SUITES)
+        raise UserError(f'gate: there is no metric "{metric}".{nearest(name, known)} Known: {", ".join(known)}.')
+    if METRIC_SUITES[name] not in suites:
+        raise UserError(
+            f'gate: "{metric}" is measured by the suite "{METRIC_SUITES[name]}", which `suites` does not name. Add it '
+            "there, or take the metric out of the gate."
+        )
