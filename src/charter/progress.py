@@ -68,7 +68,8 @@ class Bar:
         seconds = time.monotonic() - self._start
         rate = (done - self._begun_at) / seconds if seconds > 0 else 0.0
         left = f"{clock((self._total - done) / rate)} left" if rate > 0 and done < self._total else clock(seconds)
-        parts = [f"{done}/{self._total} {self._unit}", f"{rate:.3g} {self._unit}/s", left, note]
+        speed = f"{rate:.3g} {self._unit}/s" if rate > 0 else ""
+        parts = [f"{done}/{self._total} {self._unit}", speed, left, note]
         return " · ".join(part for part in parts if part)
 
 

@@ -51,7 +51,7 @@ def write_account(
 ) -> None:
     """Write report.html and report.json of a finished run."""
     before, later = _outcomes(baseline), _outcomes(after)
-    comparisons = compare(before, later, recipe.seed)
+    comparisons = compare(before, later, recipe.seed) if recipe.suites else []
     candidate = trained[-1].result
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     suites = baseline.result["suites"] if baseline else {}

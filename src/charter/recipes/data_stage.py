@@ -61,6 +61,7 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 model,
                 judge,
                 benign_answers=own.benign_answers,
+                opening=own.refusal_opening,
                 harmful=Sampling(own.sample_tokens, own.temperature, seed=recipe.seed),
                 benign=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
                 progress=lambda done, _: bar.update(done),

@@ -32,6 +32,9 @@ class PairsSource(_Part):
         description="Chosen side of benign prompts: the untouched model's own answer, which keeps its manner and "
         "abilities, or the written one. An own answer that the judge calls a refusal is replaced by the written one.",
     )
+    refusal_opening: str | None = Field(
+        None, description="First sentence of every refusal, in your own words; the written variety when left out."
+    )
     sample_tokens: int = Field(64, ge=8, description="Length of what the untouched model is asked to say.")
     temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
 

@@ -1,0 +1,18 @@
+"""What several rooms' tests share: the tiny model folder of tests/training/tiny.py, made once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama over bytes, saved as transformers saves one."""
+    from tiny import tiny_folder
+
+    return tiny_folder(tmp_path_factory.mktemp("tiny") / "base", num_hidden_layers=2, max_position_embeddings=512)
