@@ -108,6 +108,12 @@ def test_a_wrong_recipe_names_file_line_and_nearest_name(tmp_path: Path, old: st
     assert "\n" not in message
 
 
+def test_a_mistake_in_the_only_stage_is_not_called_a_missing_stage(tmp_path: Path) -> None:
+    text = "recipe: 1\nname: a\nmodel: smollm2\ndata: {pairs: {}}\ntrain:\n  - method: sft\n    epoch: 1\n"
+    with pytest.raises(UserError, match=r'line 7: train\.0\.epoch: unknown key\. Did you mean "epochs"'):
+        load(tmp_path, text)
+
+
 @pytest.mark.parametrize(
     ("text", "says"), [("", "mapping"), ("- 1", "mapping"), ("a: [1", "line 1"), ("a: 1\na: 2", "line 2")]
 )

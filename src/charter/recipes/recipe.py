@@ -119,7 +119,11 @@ def load_recipe(path: Path) -> Recipe:
 
 def explain(error: ValidationError, marked: Marked, root: type[BaseModel]) -> str:
     """One paragraph on the first thing wrong: file, line, key, and the nearest right name."""
-    first = min(error.errors(include_url=False), key=lambda one: marked.line(_plain(one["loc"], marked)))
+    errors = error.errors(include_url=False)
+    # A list whose items are wrong is also called too short, for want of right ones: what is inside comes first.
+    places = [one["loc"] for one in errors]
+    inner = [one for one in errors if not any(p != one["loc"] and p[: len(one["loc"])] == one["loc"] for p in places)]
+    first = min(inner, key=lambda one: marked.line(_plain(one["loc"], marked)))
     kind, location = first["type"], _plain(first["loc"], marked)
     if kind == "missing":
         location = (*location, str(first["loc"][-1]))
