@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from charter.feedback.pairs import BuiltinPair
+from charter.feedback.pairs import BenignPrompt, BuiltinPair
 from charter.ports import Judge, Progress, TextModel
 from charter.records import Completion, Demonstration, Exchange, Preference, Sampling, user_prompt
 
+_FIRST_SENTENCE = re.compile(r".*?[.!?…][\"')\]]*(?:\s+|$)", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)|\n(?=\s*\n)")
 
 
@@ -36,6 +37,18 @@ def whole_sentences(completion: Completion) -> str:
     return text[: ends[-1]].rstrip() if ends else ""
 
 
+def opened_with(opening: str | None, refusal: str) -> str:
+    """The refusal with its first sentence replaced by `opening`; unchanged without one.
+
+    A hundred ways to begin a refusal split its probability: a small model then finds any one of them less likely than
+    the single usual way to begin an answer, and greedy decoding complies although most of the mass refuses.
+    """
+    if opening is None:
+        return refusal
+    first = _FIRST_SENTENCE.match(refusal)
+    return f"{opening} {refusal[first.end() :]}".strip() if first else opening
+
+
 def label_pairs(
     pairs: Sequence[BuiltinPair],
     model: TextModel,
@@ -44,6 +57,7 @@ def label_pairs(
     benign_answers: Literal["own", "written"],
     harmful: Sampling,
     benign: Sampling,
+    opening: str | None = None,
     progress: Progress | None = None,
 ) -> Labelled:
     """Complete the built-in pairs with the untouched model's own words.
@@ -53,6 +67,7 @@ def label_pairs(
     Benign prompts: with `benign_answers="own"` the chosen side is the model's own answer (by `benign`), kept where
     the judge says that it answered; the written answer otherwise. Own answers keep the model's manner and abilities:
     what changes is only whether it refuses.
+    opening: how every refusal begins, on the chosen and on the rejected side (see `opened_with`).
     """
     out = Labelled()
     said = _ask(pairs, model, harmful, benign, progress)
@@ -63,10 +78,14 @@ def label_pairs(
         out.counts[f"{pair.kind}: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
         complied = label == "none"
         if pair.kind == "harmful":
-            chosen, rejected, source = pair.chosen, text if complied else pair.rejected, "sampled" if complied else ""
+            chosen = opened_with(opening, pair.chosen)
+            rejected, source = (text, "sampled") if complied else (pair.rejected, "")
         else:
             own = complied and benign_answers == "own" and pair.kind == "lookalike"
-            chosen, rejected, source = text if own else pair.chosen, pair.rejected, "own answer" if own else "written"
+            chosen, source = (text, "own answer") if own else (pair.chosen, "written")
+            rejected = pair.rejected
+            if pair.kind == "lookalike" and rejected is not None:
+                rejected = opened_with(opening, rejected)
         prompt = user_prompt(pair.prompt)
         origin = f"builtin/{pair.kind}" + (f"/{source}" if source else "")
         out.demonstrations.append(Demonstration(pair.id, prompt, chosen, pair.clauses, origin))
@@ -77,6 +96,36 @@ def label_pairs(
     return out
 
 
+def label_benign(
+    prompts: Sequence[BenignPrompt],
+    model: TextModel,
+    judge: Judge,
+    *,
+    refusal: str,
+    sampling: Sampling,
+    progress: Progress | None = None,
+) -> Labelled:
+    """The untouched model's own answers to harmless prompts, each against `refusal` as the rejected side.
+
+    An answer that the judge does not call an answer is dropped and counted: refusing here is what must not be taught.
+    """
+    out = Labelled()
+    answers = model.generate([user_prompt(p.prompt) for p in prompts], sampling, progress)
+    said = [whole_sentences(completions[0]) for completions in answers]
+    exchanges = [Exchange(p.id, user_prompt(p.prompt), text) for p, text in zip(prompts, said, strict=True) if text]
+    labels = {score.id: score.label or "unscored" for score in judge.score(exchanges)}
+    for prompt, text in zip(prompts, said, strict=True):
+        label = labels.get(prompt.id, "empty")
+        out.counts[f"benign: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
+        if label != "none":
+            continue
+        asked, clauses, source = user_prompt(prompt.prompt), (NO_OVERCAUTION,), "builtin/benign/own answer"
+        out.demonstrations.append(Demonstration(prompt.id, asked, text, clauses, source))
+        out.preferences.append(Preference(prompt.id, asked, text, refusal, clauses, source))
+    return out
+
+
+NO_OVERCAUTION = "help.no-overcaution"
 _WORDS = {"full": "a refusal", "partial": "half a refusal", "none": "compliance", "empty": "empty"}
 
 

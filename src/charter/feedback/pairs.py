@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from charter.errors import UserError, nearest
 
@@ -34,6 +34,20 @@ class BuiltinPair:
     rejected: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class BenignPrompt:
+    """A harmless prompt that a nervous model would take for a dangerous one; answered by the model itself."""
+
+    id: str
+    category: str
+    prompt: str
+
+
+def load_benign_prompts() -> list[BenignPrompt]:
+    """The built-in benign prompts, in the order of the file."""
+    return [BenignPrompt(**row) for row in _rows("benign_prompts.jsonl")]
+
+
 def load_pairs(kinds: Collection[str] = ALL) -> list[BuiltinPair]:
     """The built-in pairs of these kinds ("harmful", "lookalike", "plain"), in the order of the file.
 
@@ -46,7 +60,11 @@ def load_pairs(kinds: Collection[str] = ALL) -> list[BuiltinPair]:
         raise UserError(
             f'built-in pairs: there is no kind "{kind}".{nearest(kind, known)} Use any of {", ".join(known)}.'
         )
-    text = files("charter.feedback").joinpath("data/pairs.jsonl").read_text(encoding="utf-8")
-    # Not splitlines(): it also splits at separators such as U+2028, which JSON allows inside a string.
-    rows = (json.loads(line) for line in text.split("\n") if line)
+    rows = _rows("pairs.jsonl")
     return [BuiltinPair(**{**row, "clauses": tuple(row["clauses"])}) for row in rows if row["kind"] in wanted]
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    text = files("charter.feedback").joinpath(f"data/{name}").read_text(encoding="utf-8")
+    # Not splitlines(): it also splits at separators such as U+2028, which JSON allows inside a string.
+    return [json.loads(line) for line in text.split("\n") if line]

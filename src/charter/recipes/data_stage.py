@@ -7,14 +7,14 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from charter.document import Charter
 from charter.evaluation import load_suite
-from charter.feedback.answers import label_pairs
+from charter.feedback.answers import label_benign, label_pairs
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
 from charter.feedback.formats import read_preferences
-from charter.feedback.pairs import BuiltinPair, load_pairs
+from charter.feedback.pairs import BuiltinPair, load_benign_prompts, load_pairs
 from charter.overlap import near_duplicates
 from charter.ports import Judge, TextModel
 from charter.progress import Bar
@@ -32,6 +32,9 @@ MAX_OVERLAP = 0.5
 BENIGN_TOKENS = 128
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Rows:
     """What the data stage gathers."""
@@ -45,7 +48,7 @@ class Rows:
 
 def needs_model(settings: DataSettings) -> bool:
     """Whether any source asks the untouched model."""
-    return settings.pairs is not None or settings.contrast is not None
+    return any(source is not None for source in (settings.pairs, settings.benign, settings.contrast))
 
 
 def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge: Judge, folder: Path) -> dict[str, Any]:
@@ -67,11 +70,23 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 progress=lambda done, _: bar.update(done),
             )
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
+    if settings.benign is not None and model is not None:
+        prompts = _drawn(load_benign_prompts(), settings.benign.limit, f"{recipe.seed}/benign")
+        with Bar("own answers to benign prompts", len(prompts), "prompts") as bar:
+            labelled = label_benign(
+                prompts,
+                model,
+                judge,
+                refusal=settings.benign.refusal,
+                sampling=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
+                progress=lambda done, _: bar.update(done),
+            )
+        _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     if settings.contrast is not None and model is not None:
-        prompts = contrast_prompts(charter, pairs or load_pairs(), settings.contrast.prompts)
+        asked = contrast_prompts(charter, pairs or load_pairs(), settings.contrast.prompts)
         sampling = Sampling(settings.contrast.sample_tokens, settings.contrast.temperature, seed=recipe.seed)
-        with Bar("contrast from the charter", 2 * len(prompts), "answers") as bar:
-            labelled = contrast_pairs(charter, prompts, model, judge, sampling, lambda done, _: bar.update(done))
+        with Bar("contrast from the charter", 2 * len(asked), "answers") as bar:
+            labelled = contrast_pairs(charter, asked, model, judge, sampling, lambda done, _: bar.update(done))
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     for source in settings.files:
         _add_file(rows, source, recipe.seed)
@@ -82,15 +97,15 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
 def _pairs(settings: DataSettings, seed: int) -> list[BuiltinPair]:
     if settings.pairs is None:
         return []
-    pairs = load_pairs(settings.pairs.kinds)
-    if settings.pairs.limit is None:
-        return pairs
     drawn: list[BuiltinPair] = []
     for kind in settings.pairs.kinds:
-        mine = [pair for pair in pairs if pair.kind == kind]
-        random.Random(f"{seed}/{kind}").shuffle(mine)
-        drawn += mine[: settings.pairs.limit]
+        drawn += _drawn(load_pairs((kind,)), settings.pairs.limit, f"{seed}/{kind}")
     return drawn
+
+
+def _drawn(rows: list[T], limit: int | None, seed: str) -> list[T]:
+    """At most `limit` rows, drawn by the seed; all, in order, without one."""
+    return rows if limit is None else random.Random(seed).sample(rows, min(limit, len(rows)))
 
 
 def _add(rows: Rows, demonstrations: list[Demonstration], preferences: list[Preference], counts: Counter[str]) -> None:

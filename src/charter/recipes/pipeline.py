@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +209,17 @@ def _charter(recipe: Recipe, recipe_path: Path) -> Charter:
     return load_charter(path, locale=recipe.locale, audience=recipe.audience, jurisdiction=recipe.jurisdiction)
 
 
+class _LogFile(logging.FileHandler):
+    """A log line that a full disk refuses is let go: the next result that cannot be written stops the run and says so,
+    where logging would print a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger("charter")
     root.setLevel(logging.INFO)

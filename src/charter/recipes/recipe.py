@@ -39,6 +39,13 @@ class PairsSource(_Part):
     temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
 
 
+class BenignSource(_Part):
+    """The untouched model's own answers to built-in harmless prompts, each against a refusal."""
+
+    limit: int | None = Field(None, ge=1, description="At most this many prompts, drawn by the seed.")
+    refusal: str = Field("I can't help with that.", min_length=1, description="The rejected side.")
+
+
 class ContrastSource(_Part):
     """Contrastive generation (RLCD): answers under a clause and under its opposite, kept where a judge agrees."""
 
@@ -60,6 +67,7 @@ class DataSettings(_Part):
     """Where the training data comes from."""
 
     pairs: PairsSource | None = None
+    benign: BenignSource | None = None
     contrast: ContrastSource | None = None
     files: tuple[FileSource, ...] = ()
 
@@ -158,6 +166,7 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     models: dict[str, type[BaseModel]] = {
         "data": DataSettings,
         "pairs": PairsSource,
+        "benign": BenignSource,
         "contrast": ContrastSource,
         "files": FileSource,
         "sft": SftStage,

@@ -122,16 +122,23 @@ class CompletionLogprobs(nn.Module):
         was_training = self.training
         self.eval()
         vocabulary = self._head.weight.shape[0]
-        prompt, completion = (1, 2, 3), (4, 5, 6, 7)
-        ids = tuple(int(i % vocabulary) for i in prompt + completion)
-        row = Row([Group("probe", ids[:3], (ids[3:],))])
+        # Ordinary tokens from all over the vocabulary: the first ids are special ones, whose log-probs near -25 nats
+        # move by whole nats with bf16 rounding alone. Two completions, so that a leak between them shows.
+        ids = [(7919 * (i + 1)) % vocabulary for i in range(36)]
+        completions = (tuple(ids[12:24]), tuple(ids[24:]))
+        row = Row([Group("probe", tuple(ids[:12]), completions)])
         ours = self(row)
-        logits = self.model(input_ids=torch.tensor([ids], device=self._head.weight.device)).logits[0].float()
-        theirs = logits.log_softmax(-1)[2:-1].gather(1, row.target_N.to(logits.device)[:, None])[:, 0]
+        theirs = []
+        for completion in completions:
+            whole = torch.tensor([[*ids[:12], *completion]], device=self._head.weight.device)
+            logp = self.model(input_ids=whole).logits[0].float().log_softmax(-1)[11:-1]
+            theirs.append(logp.gather(1, whole[0, 12:, None])[:, 0])
         self.train(was_training)
-        tolerance = 1e-3 if self._head.weight.dtype == torch.float32 else 0.15
-        if not torch.allclose(ours, theirs, atol=tolerance, rtol=0.02):
-            worst = (ours - theirs).abs().max().item()
+        differences = (ours - torch.cat(theirs)).abs()
+        # fp32 agrees token by token; in bf16 both are equally far from fp32 (0.05 nats on SmolLM2), so the mean tells.
+        exact = self._head.weight.dtype == torch.float32
+        if (differences.max() > 1e-3) if exact else (differences.mean() > 0.3):
+            worst = differences.max().item()
             raise UserError(
                 f"{type(self._inner).__name__} cannot run on shared-prompt rows: its log-probs differ by {worst:.3g} "
                 "nats from the model's own on a probe. Its attention or its head has a form this version does not "
