@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class Unfinished(UserError):
-    """The input was right but the work could not be finished (endpoint down, a loss that is not finite): exit code 4."""
+    """The input was right but the work could not be finished (endpoint down, infinite loss): exit code 4."""
 
     exit_code: int = EXIT_UNFINISHED
 

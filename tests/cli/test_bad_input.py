@@ -167,9 +167,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_full_disk_and_the_same_command_once_there_is_room(place: Path, tiny_base: Path, small_disk: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [80_000, 200_000], ids=["to begin", "for a checkpoint"])
+def test_full_disk_and_the_same_command_once_there_is_room(
+    place: Path, tiny_base: Path, small_disk: Path, room: int
+) -> None:
     filler = small_disk / "filler"
-    filler.write_bytes(b"x" * 1_000_000)
+    filler.write_bytes(b"x" * (2**20 - room))
     arguments = ["train", "sft", "--model", tiny_base, "--data", "pairs.jsonl", "--out", small_disk / "run"]
     done = charter(*arguments, cwd=place)
     assert done.returncode == 2, done.stderr
@@ -179,6 +183,19 @@ def test_full_disk_and_the_same_command_once_there_is_room(place: Path, tiny_bas
     again = charter(*arguments, cwd=place)
     assert again.returncode == 0, again.stderr
     assert (small_disk / "run" / "model" / "adapter_config.json").exists()
+
+
+@pytest.mark.slow
+def test_full_disk_in_the_middle_of_a_recipe(place: Path, small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (2**20 - 60_000))
+    done = charter("align", "recipe.yaml", "--out", small_disk / "run", cwd=place)
+    assert done.returncode == 2, done.stderr
+    assert "disk is full" in paragraph(done)
+    filler.unlink()
+    again = charter("align", "recipe.yaml", "--out", small_disk / "run", cwd=place)
+    assert again.returncode == 3, again.stderr  # no suites, so nothing was gated
+    assert (small_disk / "run" / "report.html").exists()
 
 
 def test_full_disk_while_writing_rows(place: Path, tiny_base: Path, small_disk: Path) -> None:

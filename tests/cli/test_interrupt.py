@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from commands import COMMAND, ENVIRONMENT, charter, pairs, paragraph, write_rows
 
 STEPS = 60
@@ -21,6 +22,7 @@ def steps(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in lines if line.endswith("}")]
 
 
+@pytest.mark.slow
 def test_interrupted_training_is_130_and_resumes(tmp_path: Path, tiny_base: Path) -> None:
     data = write_rows(tmp_path / "pairs.jsonl", pairs(8))
     config = tmp_path / "sft.yaml"
