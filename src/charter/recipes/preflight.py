@@ -10,6 +10,7 @@ from charter.evaluation import suite_names
 from charter.feedback.formats import is_file, read_preferences
 from charter.models.loading import resolve
 from charter.models.names import is_endpoint
+from charter.recipes.data_stage import needs_model
 from charter.recipes.recipe import Recipe
 
 METRIC_SUITES: Mapping[str, str] = {
@@ -29,9 +30,9 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
     for metric in recipe.gate or {}:
         _check_metric(metric, recipe.suites)
-    if not (recipe.data.pairs or recipe.data.contrast or recipe.data.files):
+    if not (recipe.data.files or needs_model(recipe.data)):
         raise UserError(
-            "data: names no source. Give pairs, contrast or files; `data: {pairs: {}}` is the built-in set."
+            "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
         )
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
