@@ -112,7 +112,7 @@ def test_model_that_is_none(place: Path, name: str) -> None:
 def test_model_folder_with_broken_weights(place: Path, tiny_base: Path) -> None:
     shutil.copytree(tiny_base, place / "model")
     (place / "model" / "model.safetensors").write_bytes(b"these are no tensors")
-    done = charter("logprobs", "--model", "./model", "--in", write_answers(place), "--out", "out.jsonl", cwd=place)
+    done = forked("logprobs", "--model", "./model", "--in", write_answers(place), "--out", "out.jsonl", cwd=place)
     assert done.returncode == 2, done.stderr
     assert "./model" in paragraph(done)
     assert not (place / "out.jsonl").exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import charter, paragraph, write_rows
+from commands import charter, forked, paragraph, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from charter.models.loading import best_dtype
@@ -73,7 +73,8 @@ def test_standard_streams(tiny_base: Path) -> None:
 )
 def test_a_wrong_row_is_two_and_names_its_line(tmp_path: Path, tiny_base: Path, row: dict[str, Any], says: str) -> None:
     source = write_rows(tmp_path / "in.jsonl", [ROWS[0], row])
-    done = charter("logprobs", "--model", tiny_base, "--in", source, "--out", tmp_path / "out.jsonl")
+    arguments = ["--model", tiny_base, "--in", source, "--out", tmp_path / "out.jsonl"]
+    done = forked("logprobs", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     said = paragraph(done)
     assert "in.jsonl, line 2" in said
@@ -83,6 +84,7 @@ def test_a_wrong_row_is_two_and_names_its_line(tmp_path: Path, tiny_base: Path, 
 
 def test_an_endpoint_has_no_weights(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", ROWS[:1])
-    done = charter("logprobs", "--model", "openai:http://127.0.0.1:9/v1#m", "--in", source, "--out", "-")
+    arguments = ["--model", "openai:http://127.0.0.1:9/v1#m", "--in", source, "--out", "-"]
+    done = forked("logprobs", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "endpoint" in paragraph(done)
