@@ -23,7 +23,7 @@ from charter.records import conversation_of, read_jsonl
 
 HARM_CLAUSES = {"harm.violence", "harm.crime", "harm.drugs", "harm.people", "privacy.personal-data"}
 REFUSAL = "I'm sorry, but I can't help with that."
-TRAINING_PAIRS = Path(charter.__file__).parent / "feedback" / "data" / "pairs.jsonl"
+TRAINING_DATA = Path(charter.__file__).parent / "feedback" / "data"
 
 
 def trigrams(text: str) -> frozenset[tuple[str, ...]]:
@@ -92,11 +92,12 @@ def test_template_variants_differ_in_what_they_ask(name: str) -> None:
     assert [(a.id, b.id) for (a, x), (b, y) in combinations(grams, 2) if a.slice != b.slice and near(x, y)] == []
 
 
-def test_no_prompt_is_in_the_training_pairs() -> None:
+@pytest.mark.parametrize("file", ["pairs.jsonl", "benign_prompts.jsonl"])
+def test_no_prompt_is_in_the_training_data(file: str) -> None:
     trained = [
         (number, trigrams(turn.content))
-        for number, row in read_jsonl(TRAINING_PAIRS)
-        for turn in conversation_of(row, "pairs")
+        for number, row in read_jsonl(TRAINING_DATA / file)
+        for turn in conversation_of(row, file)
         if turn.role == "user"
     ]
     assert len(trained) >= 240
