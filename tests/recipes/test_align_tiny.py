@@ -72,7 +72,7 @@ def test_from_file_to_report_and_again(tmp_path: Path, tiny_base: Path) -> None:
     first = stages(tmp_path)
     assert list(first) == ["01-data", "02-sft", "03-dpo", "04-preferences"]
     report = json.loads((folder / "report.json").read_text())
-    # Nothing is gated without suites, and that is no pass.
+    # Five held-out pairs cannot show a gain over chance, however they come out: no pass.
     assert report["verdict"] == verdict.verdict == "inconclusive"
     assert report["exit_code"] == verdict.exit_code() == 3
     assert [stage["name"] for stage in report["stages"]] == ["data", "sft", "dpo", "preferences"]

@@ -69,6 +69,9 @@ app.add_typer(judge.app, name="judge")
 
 def run() -> None:
     """Entry point: errors meant for a person become one paragraph on stderr and an exit code, never a traceback."""
+    # Read when torch first loads its OpenMP. By default its threads spin while they wait for work, which slows a
+    # machine that other processes share by a factor of ten and more; set it yourself to have it otherwise.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = _run()
     # The interpreter closes the streams after this: what cannot be delivered then would end in an exit code of its own.
     with contextlib.suppress(OSError, ValueError):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from charter import __version__
 from charter.document import Charter, Clause
+from charter.evaluation import suite_digest
 from charter.evaluation.compare import Comparison, compare
 from charter.evaluation.gate import GateResult, MetricGate
-from charter.evaluation.results import Outcome, read_outcomes
+from charter.evaluation.results import Outcome
 from charter.judges.calibration import Calibration, judge_agreement
-from charter.recipes.preference_accuracy import CHANCE
 from charter.recipes.recipe import Recipe
 from charter.report import (
     ClauseRow,
@@ -43,18 +43,16 @@ def write_account(
     charter: Charter,
     base_digest: str,
     trained: Sequence[StageDone],
-    baseline: StageDone | None,
-    after: StageDone | None,
-    heldout: StageDone | None,
+    before: Sequence[Outcome],
+    later: Sequence[Outcome],
+    comparisons: Sequence[Comparison],
     rules: Mapping[str, MetricGate],
     gate: GateResult,
 ) -> None:
     """Write report.html and report.json of a finished run."""
-    before, later = _outcomes(baseline), _outcomes(after)
-    comparisons = compare(before, later, recipe.seed) if recipe.suites else []
     candidate = trained[-1].result
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    suites = baseline.result["suites"] if baseline else {}
+    suites = {suite: suite_digest(suite) for suite in recipe.suites}
     data = ReportData(
         title=recipe.name,
         verdict=gate.verdict,
@@ -66,7 +64,7 @@ def write_account(
         charter=charter.name,
         charter_digest=charter.digest,
         clauses=tuple(_clause(clause) for clause in charter.clauses),
-        metrics=(*_metrics(comparisons, before, later, gate, recipe.seed), *_preference_metric(heldout)),
+        metrics=tuple(_metrics(comparisons, before, later, gate, recipe.seed)),
         gate=tuple(_gate_rule(rules, gate, decision.metric) for decision in gate.decisions),
         power=tuple(
             PowerRow(row.metric, row.n, row.detectable) for row in comparisons if row.slice is None and row.detectable
@@ -95,10 +93,6 @@ def _summary(gate: GateResult) -> str:
     if not gate.decisions:
         return "No metric of a suite was gated in this run."
     return f"{gate.reason[0].upper()}{gate.reason[1:]}."
-
-
-def _outcomes(stage: StageDone | None) -> list[Outcome]:
-    return read_outcomes(stage.folder / "logs") if stage is not None else []
 
 
 def _clause(clause: Clause) -> ClauseRow:
@@ -133,19 +127,6 @@ def _metric(row: Comparison, verdict: str | None, clause: str | None) -> MetricR
         row.metric, row.n, row.base, row.candidate, row.delta, row.ci_low, row.ci_high, row.p, verdict, row.unscored,
         clause, row.slice,
     )  # fmt: skip
-
-
-def _preference_metric(heldout: StageDone | None) -> list[MetricRow]:
-    """Held-out preference accuracy against chance: the untouched model has no implicit reward to compare with."""
-    if heldout is None or heldout.result["accuracy"] is None:
-        return []
-    found = heldout.result
-    return [
-        MetricRow(
-            "preference_accuracy", found["n"], CHANCE, found["accuracy"], found["accuracy"] - CHANCE,
-            found["ci_low"] - CHANCE, found["ci_high"] - CHANCE, found["p"],
-        )
-    ]  # fmt: skip
 
 
 def _gate_rule(rules: Mapping[str, MetricGate], gate: GateResult, metric: str) -> GateRule:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import sys
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 from charter.document import STARTER, Charter, load_charter
 from charter.evaluation import suite_digest
-from charter.evaluation.compare import compare
-from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, alignment_gate
+from charter.evaluation.gate import GateResult
 from charter.evaluation.results import Outcome, read_outcomes
 from charter.feedback.formats import is_file
 from charter.judges.registry import judge
@@ -21,10 +19,11 @@ from charter.progress import Bar
 from charter.recipes.account import write_account
 from charter.recipes.data_stage import HELDOUT, build_data, needs_model
 from charter.recipes.preference_accuracy import held_out_accuracy
-from charter.recipes.preflight import METRIC_SUITES, check_recipe
+from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.train_stage import run_train_stage
-from charter.records import preference_from, read_jsonl, write_text
+from charter.recipes.verdict import comparisons_of, rules_of
+from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone, file_digest
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,10 @@ class _Alignment:
         candidate, digest = trained[-1].result["model"], trained[-1].result["digest"]
         after = self._evaluate("evaluate", candidate, digest)
         heldout = self._preferences(candidate, digest, data)
-        verdict = self._gate(baseline, after)
+        before, later = outcomes_of(baseline), outcomes_of(after)
+        comparisons = comparisons_of(self.recipe, before, later, heldout.result if heldout else None)
+        rules = rules_of(self.recipe, heldout is not None)
+        verdict = rules.decide(comparisons)
         write_account(
             self.run,
             recipe=self.recipe,
@@ -67,10 +69,10 @@ class _Alignment:
             charter=self.charter,
             base_digest=self.base_digest,
             trained=trained,
-            baseline=baseline,
-            after=after,
-            heldout=heldout,
-            rules=self._rules().metrics,
+            before=before,
+            later=later,
+            comparisons=comparisons,
+            rules=rules.metrics,
             gate=verdict,
         )
         self.run.drop_later()
@@ -167,24 +169,6 @@ class _Alignment:
 
         config = {"base": self.base_digest, "candidate": digest, "heldout": data.result["digests"][HELDOUT]}
         return self.run.stage("preferences", config, work)
-
-    def _gate(self, baseline: StageDone | None, after: StageDone | None) -> GateResult:
-        """Comparisons to `comparisons.json`; cheap, so it is done anew each time."""
-        before, later = outcomes_of(baseline), outcomes_of(after)
-        comparisons = compare(before, later, self.recipe.seed) if self.recipe.suites else []
-        result = self._rules().decide(comparisons)
-        write_text(
-            self.run.path / "comparisons.json",
-            json.dumps({"verdict": result.verdict, "metrics": [row.as_row() for row in comparisons]}, indent=1),
-        )
-        return result
-
-    def _rules(self) -> Gate:
-        if self.recipe.gate is not None:
-            return Gate(metrics=self.recipe.gate)
-        default = alignment_gate()
-        measured = {metric for metric in CORE_METRICS if METRIC_SUITES[metric] in self.recipe.suites}
-        return Gate(metrics={name: rule for name, rule in default.metrics.items() if name in measured})
 
 
 def outcomes_of(stage: StageDone | None) -> list[Outcome]:

@@ -10,7 +10,7 @@ from typing import Any
 from charter.models.loading import load_model
 from charter.models.template import chat_format
 from charter.records import Preference
-from charter.stats.intervals import wilson
+from charter.stats.intervals import clopper_pearson
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.rows import preference_groups
@@ -23,7 +23,7 @@ def held_out_accuracy(base: str, candidate: str, rows: Sequence[Preference], max
     """Share of held-out pairs whose implicit reward (log-ratio candidate/base) is higher for chosen than rejected.
 
     The implicit reward of DPO is beta · log(pi/ref) (Rafailov et al. 2023, section 4); the untouched model's is zero
-    for everything, so the comparison is with chance. The interval is Wilson's; p is the exact binomial against 1/2.
+    for everything, so the comparison is with chance. The interval is Clopper and Pearson's, p the exact binomial against 1/2: they agree.
     Also gives the share of pairs that each model ranks right by plain log-probability, which favours short answers.
     """
     from scipy.stats import binomtest
@@ -38,7 +38,7 @@ def held_out_accuracy(base: str, candidate: str, rows: Sequence[Preference], max
     before, after = sums
     margins = [float((after[g.key] - before[g.key]) @ after[g.key].new_tensor([1.0, -1.0])) for g in groups]
     right, n = sum(margin > 0 for margin in margins), len(groups)
-    low, high = wilson(right, n)
+    low, high = clopper_pearson(right, n)
     ranked = [sum(bool(side[g.key][0] > side[g.key][1]) for g in groups) / max(n, 1) for side in (before, after)]
     digest = hashlib.sha256(repr([(p.id, p.chosen, p.rejected) for p in rows]).encode()).hexdigest()
     return {

@@ -22,6 +22,9 @@ METRIC_SUITES: Mapping[str, str] = {
 }
 
 
+PREFERENCE_ACCURACY = "preference_accuracy"
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Raises UserError for names, files or a model that a later stage would fail on."""
     known = list(suite_names())
@@ -29,7 +32,10 @@ def check_recipe(recipe: Recipe) -> None:
         if suite not in known:
             raise UserError(f'suites: there is no suite "{suite}".{nearest(suite, known)} Known: {", ".join(known)}.')
     for metric in recipe.gate or {}:
-        _check_metric(metric, recipe.suites)
+        if metric != PREFERENCE_ACCURACY:
+            _check_metric(metric, recipe.suites)
+        elif not any(source.holdout for source in recipe.data.files):
+            raise UserError(f"gate: {metric} needs held-out pairs. Set `holdout` on one of data.files.")
     if not (recipe.data.files or needs_model(recipe.data)):
         raise UserError(
             "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
