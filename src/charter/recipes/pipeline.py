@@ -108,7 +108,8 @@ class _Alignment:
             "model": digest,
             "suites": {suite: suite_digest(suite) for suite in recipe.suites},
             "limit": recipe.limit,
-            "seed": recipe.seed,
+            # Decoding is greedy: the seed only draws the samples of a limited run.
+            "seed": recipe.seed if recipe.limit else None,
             "judge": _judge_digest(),
         }
         return self.run.stage(name, config, work)

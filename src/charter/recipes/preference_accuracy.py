@@ -23,7 +23,7 @@ def held_out_accuracy(base: str, candidate: str, rows: Sequence[Preference], max
     """Share of held-out pairs whose implicit reward (log-ratio candidate/base) is higher for chosen than rejected.
 
     The implicit reward of DPO is beta · log(pi/ref) (Rafailov et al. 2023, section 4); the untouched model's is zero
-    for everything, so the comparison is with chance. The interval is Clopper and Pearson's, p the exact binomial against 1/2: they agree.
+    for everything, so the comparison is with chance. Interval (Clopper and Pearson) and p (binomial) are exact.
     Also gives the share of pairs that each model ranks right by plain log-probability, which favours short answers.
     """
     from scipy.stats import binomtest
