@@ -100,14 +100,13 @@ def label_benign(
     prompts: Sequence[BenignPrompt],
     model: TextModel,
     judge: Judge,
-    *,
-    refusal: str,
     sampling: Sampling,
     progress: Progress | None = None,
 ) -> Labelled:
-    """The untouched model's own answers to harmless prompts, each against `refusal` as the rejected side.
+    """The untouched model's own answers to harmless prompts, as demonstrations.
 
     An answer that the judge does not call an answer is dropped and counted: refusing here is what must not be taught.
+    They are no preference pairs: with one short refusal rejected hundreds of times, DPO unlearned to refuse at all.
     """
     out = Labelled()
     answers = model.generate([user_prompt(p.prompt) for p in prompts], sampling, progress)
@@ -119,9 +118,8 @@ def label_benign(
         out.counts[f"benign: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
         if label != "none":
             continue
-        asked, clauses, source = user_prompt(prompt.prompt), (NO_OVERCAUTION,), "builtin/benign/own answer"
-        out.demonstrations.append(Demonstration(prompt.id, asked, text, clauses, source))
-        out.preferences.append(Preference(prompt.id, asked, text, refusal, clauses, source))
+        asked = user_prompt(prompt.prompt)
+        out.demonstrations.append(Demonstration(prompt.id, asked, text, (NO_OVERCAUTION,), "builtin/benign/own answer"))
     return out
 
 

@@ -77,7 +77,6 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 prompts,
                 model,
                 judge,
-                refusal=settings.benign.refusal,
                 sampling=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
                 progress=lambda done, _: bar.update(done),
             )

@@ -40,10 +40,9 @@ class PairsSource(_Part):
 
 
 class BenignSource(_Part):
-    """The untouched model's own answers to built-in harmless prompts, each against a refusal."""
+    """The untouched model's own answers to built-in harmless prompts, as demonstrations."""
 
     limit: int | None = Field(None, ge=1, description="At most this many prompts, drawn by the seed.")
-    refusal: str = Field("I can't help with that.", min_length=1, description="The rejected side.")
 
 
 class ContrastSource(_Part):
