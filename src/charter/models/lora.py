@@ -60,7 +60,8 @@ def save_adapter(model: PeftModel, base: str, tokenizer: PreTrainedTokenizerBase
     config.base_model_name_or_path = base
     with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder.parent) as temporary:
         building = Path(temporary) / "adapter"
-        model.save_pretrained(str(building))
+        # The base is never resized here; left to itself peft would ask the hub for the base's vocabulary.
+        model.save_pretrained(str(building), save_embedding_layers=False)
         tokenizer.save_pretrained(str(building))
         replace_folder(building, folder)
 
