@@ -34,7 +34,10 @@ def user_prompt(text: str, system: str | None = None) -> Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt with one completion to imitate. `weight` scales its loss."""
+    """A prompt with one completion to imitate. `weight` scales its loss.
+
+    `finished` is False for a completion that a token limit cut: its end is no end of turn and must not be learned as one.
+    """
 
     id: str
     prompt: Conversation
@@ -42,6 +45,7 @@ class Demonstration:
     clauses: tuple[str, ...] = ()
     source: str = ""
     weight: float = 1.0
+    finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,17 @@ class ChatFormat:
         """Token ids of the prompt up to where the assistant starts, as generation will see them (no second BOS)."""
         return _encode(self.tokenizer, _render(self.tokenizer, prompt, generation=True))
 
-    def completion_ids(self, prompt: Conversation, completion: str) -> tuple[int, ...]:
+    def completion_ids(self, prompt: Conversation, completion: str, *, finished: bool = True) -> tuple[int, ...]:
         """Token ids the assistant has to produce after `prompt_ids(prompt)`, through the end-of-turn token.
+
+        An unfinished completion has no end-of-turn token.
 
         Raises UserError when the rendered conversation does not begin with the rendered prompt.
         """
         spoken, tail = _spoken(self.tokenizer, prompt, completion)
         ids = _encode(self.tokenizer, spoken)
+        if not finished:
+            return ids
         # Only the end-of-turn token of the tail: what the template writes after it is never generated.
         if self.end_of_turn not in _encode(self.tokenizer, tail):
             raise UserError(

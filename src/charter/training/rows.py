@@ -21,7 +21,8 @@ def demonstration_groups(
         if not row.completion.strip():
             dropped["empty completion"] += 1
             continue
-        group = Group(row.id, format_.prompt_ids(row.prompt), (format_.completion_ids(row.prompt, row.completion),))
+        completion = format_.completion_ids(row.prompt, row.completion, finished=row.finished)
+        group = Group(row.id, format_.prompt_ids(row.prompt), (completion,))
         if group.length > max_tokens:
             dropped[f"longer than {max_tokens} tokens"] += 1
             continue
