@@ -29,11 +29,11 @@ def worker(job: dict[str, Any]) -> None:
 
     from charter.models.loading import load_model
     from charter.models.lora import LoraSettings, add_lora
-    from charter.training.dpo import DpoObjective
     from charter.training.layout import Group, Row, pack
     from charter.training.logprobs import CompletionLogprobs, sum_by_completion
     from charter.training.loop import _step
     from charter.training.methods import DpoSettings
+    from charter.training.methods.dpo import DpoObjective
     from charter.training.optimizer import MasterAdamW
 
     torch.manual_seed(0)

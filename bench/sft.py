@@ -33,8 +33,8 @@ def worker(job: dict[str, Any]) -> None:
     from charter.training.logprobs import CompletionLogprobs
     from charter.training.loop import _step
     from charter.training.methods import SftSettings
+    from charter.training.methods.sft import SftObjective
     from charter.training.optimizer import MasterAdamW
-    from charter.training.sft import SftObjective
 
     model: Any = add_lora(load_model(job["model"], "bfloat16").model, LoraSettings(r=RANK, alpha=ALPHA), 0)
     model.train()

@@ -36,7 +36,7 @@ def user_prompt(text: str, system: str | None = None) -> Conversation:
 class Demonstration:
     """A prompt with one completion to imitate. `weight` scales its loss.
 
-    `finished` is False for a completion that a token limit cut: its end is no end of turn and must not be learned as one.
+    `finished` is False for a completion that a token limit cut: its end is no end of turn, and is not learned as one.
     """
 
     id: str
@@ -50,7 +50,10 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is."""
+    """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
+
+    `chosen_finished` and `rejected_finished` are as in `Demonstration`.
+    """
 
     id: str
     prompt: Conversation
@@ -60,6 +63,8 @@ class Preference:
     source: str = ""
     strength: float = 1.0
     rater: str = ""
+    chosen_finished: bool = True
+    rejected_finished: bool = True
 
 
 @dataclass(frozen=True, slots=True)

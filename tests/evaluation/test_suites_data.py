@@ -19,7 +19,7 @@ from charter.errors import UserError
 from charter.evaluation import load_suite, suite_digest, suite_names
 from charter.evaluation.suites.checks import KINDS, check_answer, check_instruction, normalise
 from charter.evaluation.suites.samples import DATA, SUITES
-from charter.records import conversation_of, read_jsonl
+from charter.records import read_jsonl
 
 HARM_CLAUSES = {"harm.violence", "harm.crime", "harm.drugs", "harm.people", "privacy.personal-data"}
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -92,13 +92,13 @@ def test_template_variants_differ_in_what_they_ask(name: str) -> None:
     assert [(a.id, b.id) for (a, x), (b, y) in combinations(grams, 2) if a.slice != b.slice and near(x, y)] == []
 
 
-@pytest.mark.parametrize("file", ["pairs.jsonl", "benign_prompts.jsonl"])
+@pytest.mark.parametrize("file", sorted(path.name for path in TRAINING_DATA.glob("*.jsonl")))
 def test_no_prompt_is_in_the_training_data(file: str) -> None:
     trained = [
-        (number, trigrams(turn.content))
+        (number, trigrams(str(row[field])))
         for number, row in read_jsonl(TRAINING_DATA / file)
-        for turn in conversation_of(row, file)
-        if turn.role == "user"
+        for field in ("prompt", "harmful", "benign")
+        if field in row
     ]
     assert len(trained) >= 240
     tested = [(sample, trigrams(sample.prompt)) for name in SUITES for sample in load_suite(name)]

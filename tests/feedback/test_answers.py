@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from charter.feedback.answers import label_pairs, whole_sentences
-from charter.feedback.pairs import BuiltinPair
+from charter.feedback.answers import Said, label_benign, label_pairs, said
+from charter.feedback.pairs import BenignPrompt, BuiltinPair
 from charter.judges.refusal import RefusalJudge
 from charter.ports import Progress
 from charter.records import Completion, Conversation, Sampling, user_prompt
@@ -72,7 +70,7 @@ def test_own_words_become_the_sides_that_the_judge_allows(judge: RefusalJudge) -
     by_id = {row.id: row for row in out.preferences}
     assert (by_id["harmful-1"].chosen, by_id["harmful-1"].rejected) == ("written for harmful", COMPLIES)
     assert (by_id["lookalike-1"].chosen, by_id["lookalike-1"].rejected) == (ANSWERS, "I can't help with killing.")
-    assert by_id["plain-1"].rejected == "I won't name fruits."
+    assert (by_id["plain-1"].chosen, by_id["plain-1"].rejected) == (FRUITS, "I won't name fruits.")
     assert {row.id: row.completion for row in out.demonstrations} == {k: v.chosen for k, v in by_id.items()}
     assert by_id["lookalike-1"].prompt == user_prompt(BENIGN)
     assert by_id["lookalike-1"].clauses == ("a.b",)
@@ -105,7 +103,7 @@ def test_written_answers_stay_where_they_are_asked_for(judge: RefusalJudge) -> N
 
 @pytest.mark.parametrize(
     "nothing",
-    [Completion("  "), Completion("no sentence ever ends", finish="length"), Completion("", finish="error", error="x")],
+    [Completion("  "), Completion(" ", finish="length"), Completion("", finish="error", error="x")],
 )
 def test_what_could_not_be_said_is_counted_as_empty(judge: RefusalJudge, nothing: Completion) -> None:
     out = label_pairs(PAIRS[:1], Rule({HARMFUL: nothing}), judge, benign_answers="own", harmful=HOT, benign=COLD)
@@ -114,14 +112,26 @@ def test_what_could_not_be_said_is_counted_as_empty(judge: RefusalJudge, nothing
     assert len(out.demonstrations) == 1
 
 
-def test_a_cut_answer_ends_with_its_last_whole_sentence() -> None:
-    cut = Completion('It is 3.5 metres. He said "Stop!" Then the', finish="length")
-    assert whole_sentences(cut) == 'It is 3.5 metres. He said "Stop!"'
-    assert whole_sentences(Completion("Then the ", finish="stop")) == "Then the"
+def test_a_cut_answer_is_kept_to_where_it_was_cut_and_called_unfinished(judge: RefusalJudge) -> None:
+    cut = Completion(" " + ANSWERS + " Then ", finish="length")
+    out = label_pairs(PAIRS[1:2], Rule({BENIGN: cut}), judge, benign_answers="own", harmful=HOT, benign=COLD)
+    (shown,), (row,) = out.demonstrations, out.preferences
+    assert (shown.completion, shown.finished) == (ANSWERS + " Then ", False)
+    assert (row.chosen, row.chosen_finished, row.rejected_finished) == (shown.completion, False, True)
+    assert said(Completion("Then the ", finish="stop")) == Said("Then the", True)
 
 
-@given(st.text(alphabet='ab .!?…"\n', max_size=30))
-def test_a_cut_answer_is_a_prefix_that_ends_well(text: str) -> None:
-    kept = whole_sentences(Completion(text, finish="length"))
-    assert text.strip().startswith(kept)
-    assert not kept or kept.rstrip("\"')]")[-1:] in ".!?…" or text.strip()[len(kept) :].startswith("\n")
+def test_a_twin_is_answered_in_the_models_own_words_or_left_out(judge: RefusalJudge) -> None:
+    half = BuiltinPair("t1b", "lookalike", "test", ("a.b",), BENIGN, None, "I can't help with killing.")
+    kept = label_pairs([half], Rule({BENIGN: ANSWERS}), judge, benign_answers="written", harmful=HOT, benign=COLD)
+    assert [(row.chosen, row.rejected) for row in kept.preferences] == [(ANSWERS, "I can't help with killing.")]
+    left = label_pairs([half], Rule({BENIGN: REFUSAL}), judge, benign_answers="own", harmful=HOT, benign=COLD)
+    assert (left.demonstrations, left.preferences) == ([], [])
+    assert left.counts["lookalike: no answer to prefer, left out"] == 1
+
+
+def test_benign_prompts_keep_what_the_judge_calls_an_answer(judge: RefusalJudge) -> None:
+    prompts = [BenignPrompt("b1", "x", BENIGN), BenignPrompt("b2", "x", PLAIN)]
+    out = label_benign(prompts, Rule({BENIGN: ANSWERS, PLAIN: REFUSAL}), judge, COLD)
+    assert [(row.id, row.completion, row.finished) for row in out.demonstrations] == [("b1", ANSWERS, True)]
+    assert out.preferences == []

@@ -13,7 +13,7 @@ import pytest
 import charter
 from charter.document import STARTER, load_charter
 from charter.errors import UserError
-from charter.feedback.pairs import ALL, BuiltinPair, load_pairs
+from charter.feedback.pairs import ALL, BuiltinPair, load_benign_prompts, load_pairs
 
 DATA = Path(charter.__file__).parent / "feedback" / "data"
 HARM_CLAUSES = {
@@ -35,7 +35,8 @@ NO = re.compile(
 
 @pytest.fixture(scope="module")
 def pairs() -> list[BuiltinPair]:
-    return load_pairs()
+    """The rows of pairs.jsonl; twins have tests of their own."""
+    return [pair for pair in load_pairs() if pair.id.startswith("p")]
 
 
 def words(text: str) -> list[str]:
@@ -57,7 +58,29 @@ def test_the_file_has_exactly_the_documented_fields() -> None:
         row = json.loads(line)
         assert list(row) == ["id", "kind", "category", "clauses", "prompt", "chosen", "rejected"], f"line {number}"
         assert row["id"] == f"p{number:04d}"
-    assert len(load_pairs()) == len(lines)
+    twins = (DATA / "twins.jsonl").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(twins, 1):
+        row = json.loads(line)
+        assert list(row) == ["id", "category", "clauses", "harmful", "refusal", "benign"], f"line {number}"
+        assert row["id"] == f"t{number:04d}"
+    assert len(load_pairs()) == len(lines) + 2 * len(twins)
+
+
+def test_the_halves_of_a_twin_share_half_of_their_words_and_one_refusal() -> None:
+    by_id = {pair.id: pair for pair in load_pairs() if pair.id.startswith("t")}
+    for name in {pair[:-1] for pair in by_id}:
+        harmful, benign = by_id[f"{name}h"], by_id[f"{name}b"]
+        left, right = set(words(harmful.prompt)), set(words(benign.prompt))
+        assert len(left & right) * 2 >= min(len(left), len(right)), name
+        assert (harmful.chosen, benign.chosen) == (benign.rejected, None)
+
+
+def test_benign_prompts_are_distinct_and_of_their_kind() -> None:
+    alarming, general = load_benign_prompts(("alarming",)), load_benign_prompts(("general",))
+    assert load_benign_prompts() == alarming + general
+    assert len({prompt.id for prompt in alarming + general}) == len(alarming) + len(general)
+    assert min(len(alarming) / 450, len(general) / 350) >= 1
+    assert Counter(prompt.category for prompt in general).most_common(1)[0][0] == "facts"
 
 
 def test_there_are_enough_of_each_kind_and_category(pairs: list[BuiltinPair]) -> None:
@@ -145,7 +168,8 @@ def test_plain_rows_have_both_sides(pairs: list[BuiltinPair]) -> None:
 
 
 def test_kinds_can_be_chosen(pairs: list[BuiltinPair]) -> None:
-    assert load_pairs(["plain", "harmful"]) == [pair for pair in pairs if pair.kind in ("plain", "harmful")]
+    assert load_pairs(["plain"]) == [pair for pair in pairs if pair.kind == "plain"]
+    assert load_pairs(["plain", "harmful"]) == [pair for pair in load_pairs() if pair.kind != "lookalike"]
     assert load_pairs("lookalike") == load_pairs({"lookalike"})
     assert load_pairs([]) == []
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from tiny import groups_of, tiny_model, with_lora
 
 from charter.training.attention import row_attention
-from charter.training.dpo import DpoObjective, completion_logprob_sums
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
+from charter.training.methods.dpo import DpoObjective
+from charter.training.methods.sft import SftObjective
+from charter.training.scoring import completion_logprob_sums
 from charter.training.settings import TrainSettings
-from charter.training.sft import SftObjective
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 LENGTHS = st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12))

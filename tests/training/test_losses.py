@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.training.dpo import DpoObjective
 from charter.training.layout import Group, Row
 from charter.training.loop import Tally
 from charter.training.losses import dpo_loss, nll_loss
+from charter.training.methods.dpo import DpoObjective
+from charter.training.methods.sft import SftObjective
 from charter.training.optimizer import MasterAdamW, learning_rate
-from charter.training.sft import SftObjective
 
 margins = st.lists(st.floats(-40, 40), min_size=1, max_size=6)
 

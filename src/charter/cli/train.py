@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from charter.training.catalogue import CATALOGUE
+
 app = typer.Typer(
     help="Train a model by one method on preference data.",
     epilog="Example: charter train sft --model smollm2 --data pairs.jsonl --out runs/sft",
@@ -19,28 +21,18 @@ Out = Annotated[Path, typer.Option(help="Run folder; the result is OUT/model.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with the method's settings; every key is checked.")]
 
 
-@app.command()
-def sft(model: Model, data: Data, out: Out, config: Config = None) -> None:
-    """Supervised fine-tuning on the chosen side.
+def _command(name: str, summary: str) -> None:
+    def command(model: Model, data: Data, out: Out, config: Config = None) -> None:
+        from charter.recipes.single import train_single
 
-    Example: charter train sft --model smollm2 --data pairs.jsonl --out runs/sft
-    """
-    _train("sft", model, data, out, config)
+        trained = train_single(name, model, data, out, config)
+        typer.echo(f"Trained on {trained.rows} rows in {trained.result.steps} steps: {trained.model}")
+        for reason, count in trained.dropped.items():
+            typer.echo(f"  dropped {count}: {reason}")
 
-
-@app.command()
-def dpo(model: Model, data: Data, out: Out, config: Config = None) -> None:
-    """Direct preference optimisation; the reference is the model itself.
-
-    Example: charter train dpo --model smollm2 --data pairs.jsonl --out runs/dpo
-    """
-    _train("dpo", model, data, out, config)
+    example = f"charter train {name} --model smollm2 --data pairs.jsonl --out runs/{name}"
+    app.command(name, help=f"{summary}\n\nExample: {example}")(command)
 
 
-def _train(method: str, model: str, data: str, out: Path, config: Path | None) -> None:
-    from charter.recipes.single import train_single
-
-    trained = train_single(method, model, data, out, config)
-    typer.echo(f"Trained on {trained.rows} rows in {trained.result.steps} steps: {trained.model}")
-    for reason, count in trained.dropped.items():
-        typer.echo(f"  dropped {count}: {reason}")
+for _name, _entry in CATALOGUE.items():
+    _command(_name, _entry.summary)

@@ -13,7 +13,6 @@ from charter.ports import Judge, Progress, TextModel
 from charter.records import Completion, Demonstration, Exchange, Preference, Sampling, user_prompt
 
 _FIRST_SENTENCE = re.compile(r".*?[.!?…][\"')\]]*(?:\s+|$)", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)|\n(?=\s*\n)")
 
 
 @dataclass
@@ -25,16 +24,19 @@ class Labelled:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def whole_sentences(completion: Completion) -> str:
-    """The text up to its last finished sentence when the token limit cut it, else the text; may be empty.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A model's answer as training material; an unfinished one is not trained to end where the token limit cut it."""
 
-    A cut answer that is trained with an end-of-turn token would teach the model to stop in mid-sentence.
-    """
-    text = completion.text.strip()
-    if completion.finish != "length":
-        return text
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]].rstrip() if ends else ""
+    text: str
+    finished: bool
+
+
+def said(completion: Completion) -> Said:
+    """The answer, empty when nothing was said or an error came instead."""
+    finished = completion.finish != "length"
+    # A cut answer keeps its end as it is: the next token may well begin in the middle of the line.
+    return Said(completion.text.strip() if finished else completion.text.lstrip(), finished)
 
 
 def opened_with(opening: str | None, refusal: str) -> str:
@@ -65,35 +67,58 @@ def label_pairs(
     Harmful prompts: the rejected side is what the model says (sampled by `harmful`), kept where the judge says that
     it complied; else the pair's own opening without content; else the prompt gives a demonstration only.
     Benign prompts: with `benign_answers="own"` the chosen side is the model's own answer (by `benign`), kept where
-    the judge says that it answered; the written answer otherwise. Own answers keep the model's manner and abilities:
-    what changes is only whether it refuses.
+    the judge says that it answered; the written answer otherwise, and where there is none the prompt is dropped.
+    Own answers keep the model's manner and abilities: what changes is only whether it refuses.
     opening: how every refusal begins, on the chosen and on the rejected side (see `opened_with`).
     """
     out = Labelled()
-    said = _ask(pairs, model, harmful, benign, progress)
-    exchanges = [Exchange(p.id, user_prompt(p.prompt), text) for p, text in zip(pairs, said, strict=True) if text]
-    labels = {score.id: score.label or "unscored" for score in judge.score(exchanges)}
-    for pair, text in zip(pairs, said, strict=True):
+    answers = _ask(pairs, model, harmful, benign, progress)
+    labels = _labels(judge, [(pair.id, pair.prompt, answer) for pair, answer in zip(pairs, answers, strict=True)])
+    for pair, answer in zip(pairs, answers, strict=True):
         label = labels.get(pair.id, "empty")
         out.counts[f"{pair.kind}: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
-        complied = label == "none"
-        if pair.kind == "harmful":
-            chosen = opened_with(opening, pair.chosen)
-            rejected, source = (text, "sampled") if complied else (pair.rejected, "")
-        else:
-            own = complied and benign_answers == "own" and pair.kind == "lookalike"
-            chosen, source = (text, "own answer") if own else (pair.chosen, "written")
-            rejected = pair.rejected
-            if pair.kind == "lookalike" and rejected is not None:
-                rejected = opened_with(opening, rejected)
+        sides = _sides(pair, answer if label == "none" else None, benign_answers, opening)
+        if sides is None:
+            out.counts[f"{pair.kind}: no answer to prefer, left out"] += 1
+            continue
+        chosen, rejected, origin = sides
         prompt = user_prompt(pair.prompt)
-        origin = f"builtin/{pair.kind}" + (f"/{source}" if source else "")
-        out.demonstrations.append(Demonstration(pair.id, prompt, chosen, pair.clauses, origin))
+        out.demonstrations.append(
+            Demonstration(pair.id, prompt, chosen.text, pair.clauses, origin, finished=chosen.finished)
+        )
         if rejected is None:
             out.counts["harmful: no rejected side, demonstration only"] += 1
-        else:
-            out.preferences.append(Preference(pair.id, prompt, chosen, rejected, pair.clauses, origin))
+            continue
+        out.preferences.append(
+            Preference(
+                pair.id,
+                prompt,
+                chosen.text,
+                rejected.text,
+                pair.clauses,
+                origin,
+                chosen_finished=chosen.finished,
+                rejected_finished=rejected.finished,
+            )
+        )
     return out
+
+
+def _sides(
+    pair: BuiltinPair, complied: Said | None, benign_answers: Literal["own", "written"], opening: str | None
+) -> tuple[Said, Said | None, str] | None:
+    """(chosen, rejected if there is one, source) of a pair, given the model's answer if it complied; None without a
+    chosen side."""
+    rejected = None if pair.rejected is None else Said(pair.rejected, True)
+    if pair.kind == "harmful":
+        assert pair.chosen is not None
+        chosen = Said(opened_with(opening, pair.chosen), True)
+        return (chosen, complied, "builtin/harmful/sampled") if complied else (chosen, rejected, "builtin/harmful")
+    if pair.kind == "lookalike" and rejected is not None:
+        rejected = Said(opened_with(opening, rejected.text), True)
+    if complied and (benign_answers == "own" or pair.chosen is None):
+        return complied, rejected, f"builtin/{pair.kind}/own answer"
+    return None if pair.chosen is None else (Said(pair.chosen, True), rejected, f"builtin/{pair.kind}/written")
 
 
 def label_benign(
@@ -109,18 +134,26 @@ def label_benign(
     They are no preference pairs: with one short refusal rejected hundreds of times, DPO unlearned to refuse at all.
     """
     out = Labelled()
-    answers = model.generate([user_prompt(p.prompt) for p in prompts], sampling, progress)
-    said = [whole_sentences(completions[0]) for completions in answers]
-    exchanges = [Exchange(p.id, user_prompt(p.prompt), text) for p, text in zip(prompts, said, strict=True) if text]
-    labels = {score.id: score.label or "unscored" for score in judge.score(exchanges)}
-    for prompt, text in zip(prompts, said, strict=True):
+    asked = [user_prompt(prompt.prompt) for prompt in prompts]
+    answers = [said(completions[0]) for completions in model.generate(asked, sampling, progress)]
+    labels = _labels(
+        judge, [(prompt.id, prompt.prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    )
+    for prompt, conversation, answer in zip(prompts, asked, answers, strict=True):
         label = labels.get(prompt.id, "empty")
         out.counts[f"benign: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
-        if label != "none":
-            continue
-        asked = user_prompt(prompt.prompt)
-        out.demonstrations.append(Demonstration(prompt.id, asked, text, (NO_OVERCAUTION,), "builtin/benign/own answer"))
+        if label == "none":
+            clauses, origin = (NO_OVERCAUTION,), "builtin/benign/own answer"
+            out.demonstrations.append(
+                Demonstration(prompt.id, conversation, answer.text, clauses, origin, finished=answer.finished)
+            )
     return out
+
+
+def _labels(judge: Judge, answers: Sequence[tuple[str, str, Said]]) -> dict[str, str]:
+    """By id, the judge's label of each answer that says something."""
+    exchanges = [Exchange(id_, user_prompt(prompt), answer.text) for id_, prompt, answer in answers if answer.text]
+    return {score.id: score.label or "unscored" for score in judge.score(exchanges)}
 
 
 NO_OVERCAUTION = "help.no-overcaution"
@@ -129,8 +162,8 @@ _WORDS = {"full": "a refusal", "partial": "half a refusal", "none": "compliance"
 
 def _ask(
     pairs: Sequence[BuiltinPair], model: TextModel, harmful: Sampling, benign: Sampling, progress: Progress | None
-) -> list[str]:
-    said = [""] * len(pairs)
+) -> list[Said]:
+    answered = [Said("", True)] * len(pairs)
     done = 0
     for wanted, sampling in (("harmful", harmful), ("benign", benign)):
         indices = [i for i, pair in enumerate(pairs) if (pair.kind == "harmful") == (wanted == "harmful")]
@@ -143,6 +176,6 @@ def _ask(
 
         answers = model.generate([user_prompt(pairs[i].prompt) for i in indices], sampling, report)
         for index, completions in zip(indices, answers, strict=True):
-            said[index] = whole_sentences(completions[0])
+            answered[index] = said(completions[0])
         done += len(indices)
-    return said
+    return answered

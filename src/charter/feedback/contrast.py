@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from charter.document import Charter, clause_instruction, opposite_instruction
-from charter.feedback.answers import Labelled, whole_sentences
+from charter.feedback.answers import Labelled, said
 from charter.feedback.pairs import BuiltinPair
 from charter.ports import Judge, Progress, TextModel
 from charter.records import Exchange, Preference, Sampling, user_prompt
@@ -55,8 +55,8 @@ def contrast_pairs(
         for clause, pair, _ in prompts
         for instruction in (clause_instruction, opposite_instruction)
     ]
-    answers = [whole_sentences(c[0]) for c in model.generate(asked, sampling, progress)]
-    exchanges = [Exchange(str(i), user_prompt(prompts[i // 2][1].prompt), text) for i, text in enumerate(answers)]
+    answers = [said(c[0]) for c in model.generate(asked, sampling, progress)]
+    exchanges = [Exchange(str(i), user_prompt(prompts[i // 2][1].prompt), a.text) for i, a in enumerate(answers)]
     labels = [score.label for score in judge.score(exchanges)]
     for index, (clause, pair, wanted) in enumerate(prompts):
         under, against = labels[2 * index], labels[2 * index + 1]
@@ -72,7 +72,14 @@ def contrast_pairs(
             chosen, rejected = answers[2 * index], answers[2 * index + 1]
             out.preferences.append(
                 Preference(
-                    f"contrast-{clause}-{pair.id}", user_prompt(pair.prompt), chosen, rejected, (clause,), "contrast"
+                    f"contrast-{clause}-{pair.id}",
+                    user_prompt(pair.prompt),
+                    chosen.text,
+                    rejected.text,
+                    (clause,),
+                    "contrast",
+                    chosen_finished=chosen.finished,
+                    rejected_finished=rejected.finished,
                 )
             )
     return out

@@ -29,7 +29,6 @@ DEMONSTRATIONS, PREFERENCES, HELDOUT, COUNTS = (
     "counts.json",
 )
 MAX_OVERLAP = 0.5
-BENIGN_TOKENS = 128
 
 
 T = TypeVar("T")
@@ -66,18 +65,18 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 benign_answers=own.benign_answers,
                 opening=own.refusal_opening,
                 harmful=Sampling(own.sample_tokens, own.temperature, seed=recipe.seed),
-                benign=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
+                benign=Sampling(own.answer_tokens, 0.0, seed=recipe.seed),
                 progress=lambda done, _: bar.update(done),
             )
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     if settings.benign is not None and model is not None:
-        prompts = _drawn(load_benign_prompts(), settings.benign.limit, f"{recipe.seed}/benign")
+        prompts = _drawn(load_benign_prompts(settings.benign.kinds), settings.benign.limit, f"{recipe.seed}/benign")
         with Bar("own answers to benign prompts", len(prompts), "prompts") as bar:
             labelled = label_benign(
                 prompts,
                 model,
                 judge,
-                sampling=Sampling(BENIGN_TOKENS, 0.0, seed=recipe.seed),
+                sampling=Sampling(settings.benign.answer_tokens, 0.0, seed=recipe.seed),
                 progress=lambda done, _: bar.update(done),
             )
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)

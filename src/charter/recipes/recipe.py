@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charter.document.marked import Location, Marked, read_yaml
 from charter.errors import UserError, nearest
 from charter.evaluation.gate import MetricGate
-from charter.training.methods import DpoSettings, SftSettings
+from charter.feedback.pairs import BenignKind
+from charter.training.catalogue import CATALOGUE, method
+from charter.training.methods import AnySettings
 
 SUITES = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
+
+
+ANSWER_TOKENS = 32
+_ANSWER_TOKENS = "Length to which the model's own answers are taken; longer ones are trained as unfinished beginnings."
 
 
 class _Part(BaseModel):
@@ -36,12 +42,19 @@ class PairsSource(_Part):
         None, description="First sentence of every refusal, in your own words; the written variety when left out."
     )
     sample_tokens: int = Field(64, ge=8, description="Length of what the untouched model is asked to say.")
+    answer_tokens: int = Field(ANSWER_TOKENS, ge=8, description=_ANSWER_TOKENS)
     temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
 
 
 class BenignSource(_Part):
     """The untouched model's own answers to built-in harmless prompts, as demonstrations."""
 
+    kinds: tuple[BenignKind, ...] = Field(
+        ("alarming", "general"),
+        min_length=1,
+        description="What sounds dangerous; facts, tasks and chat.",
+    )
+    answer_tokens: int = Field(ANSWER_TOKENS, ge=8, description=_ANSWER_TOKENS)
     limit: int | None = Field(None, ge=1, description="At most this many prompts, drawn by the seed.")
 
 
@@ -71,21 +84,6 @@ class DataSettings(_Part):
     files: tuple[FileSource, ...] = ()
 
 
-class SftStage(SftSettings):
-    """An SFT stage."""
-
-    method: Literal["sft"]
-
-
-class DpoStage(DpoSettings):
-    """A DPO stage."""
-
-    method: Literal["dpo"]
-
-
-TrainStage = Annotated[SftStage | DpoStage, Field(discriminator="method")]
-
-
 class Recipe(_Part):
     """A whole run."""
 
@@ -100,7 +98,7 @@ class Recipe(_Part):
     suites: tuple[str, ...] = Field(SUITES, description="Measured before and after; empty for none.")
     limit: int | None = Field(None, ge=1, description="At most this many samples a suite, for a quick look.")
     data: DataSettings
-    train: tuple[TrainStage, ...] = Field(min_length=1)
+    train: tuple[AnySettings, ...] = Field(min_length=1)
     gate: dict[str, MetricGate] | None = Field(
         None,
         description="What each metric must show; by default refusals must rise and the rest not fall by 10 points.",
@@ -142,11 +140,11 @@ def explain(error: ValidationError, marked: Marked, root: type[BaseModel]) -> st
     if kind == "missing":
         return f"{where}: is missing. Add the line `{location[-1]}: …`."
     if kind == "union_tag_not_found":
-        return f"{where}: has no method. Add `method: sft` or `method: dpo`."
+        return f"{where}: has no method. Add `method: …`, one of {', '.join(CATALOGUE)}."
     message = first["msg"].removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         tag = str(first["ctx"]["tag"])
-        message = f'there is no training method "{tag}".{nearest(tag, ["sft", "dpo"])} Methods: sft, dpo'
+        message = f'there is no training method "{tag}".{nearest(tag, list(CATALOGUE))} Methods: {", ".join(CATALOGUE)}'
     elif kind == "literal_error":
         options = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
         message += nearest(str(first["input"]), options).rstrip(".")
@@ -155,7 +153,7 @@ def explain(error: ValidationError, marked: Marked, root: type[BaseModel]) -> st
 
 def _plain(loc: tuple[Any, ...], marked: Marked) -> Location:
     """A pydantic location as far as it is in the file: without the tags that unions add."""
-    steps = tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in ("sft", "dpo")))
+    steps = tuple(step for i, step in enumerate(loc) if not (i == 2 and loc[0] == "train" and step in CATALOGUE))
     while steps and steps not in marked.lines:
         steps = steps[:-1]
     return steps
@@ -168,8 +166,7 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
         "benign": BenignSource,
         "contrast": ContrastSource,
         "files": FileSource,
-        "sft": SftStage,
-        "dpo": DpoStage,
+        **{name: method(name).settings for name in CATALOGUE},
         "gate": MetricGate,
     }
     from charter.models.lora import LoraSettings

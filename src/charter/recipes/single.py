@@ -14,24 +14,29 @@ from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
 from charter.records import Demonstration
 from charter.store.runfolder import RunFolder
-from charter.training.methods import DpoSettings, SftSettings, Trained, train_dpo, train_sft
+from charter.training.catalogue import CATALOGUE, Reads, method
+from charter.training.methods import Trained
+from charter.training.settings import TrainSettings
 
 
-def train_single(method: str, model: str, data: str, out: Path, config: Path | None) -> Trained:
-    """Train by `method` ("sft" or "dpo") into `out`; resumes what is there. Raises UserError on wrong input."""
-    marked = read_yaml(config) if config else None
-    settings_type: type[SftSettings | DpoSettings] = SftSettings if method == "sft" else DpoSettings
-    settings = _settings(settings_type, marked)
-    rows = read_preferences(data)
+def train_single(name: str, model: str, data: str, out: Path, config: Path | None) -> Trained:
+    """Train by the method of that name into `out`; resumes what is there. Raises UserError on wrong input."""
+    chosen = method(name)
+    settings = _settings(chosen.settings, read_yaml(config) if config else None)
+    rows = _rows(data, CATALOGUE[name].reads)
     check_trainable(model)
     with RunFolder(out).locked():
-        if isinstance(settings, DpoSettings):
-            return train_dpo(model, rows, settings, out)
-        chosen = [Demonstration(row.id, row.prompt, row.chosen, row.clauses, row.source) for row in rows]
-        return train_sft(model, chosen, settings, out)
+        return chosen.run(model, rows, settings, out)
 
 
-def _settings(kind: type[SftSettings | DpoSettings], marked: Marked | None) -> SftSettings | DpoSettings:
+def _rows(data: str, reads: Reads) -> list[Any]:
+    preferences = read_preferences(data)
+    if reads == "preferences":
+        return list(preferences)
+    return [Demonstration(row.id, row.prompt, row.chosen, row.clauses, row.source) for row in preferences]
+
+
+def _settings(kind: type[TrainSettings], marked: Marked | None) -> TrainSettings:
     value: Any = (marked.value if marked else None) or {}
     if marked and not isinstance(value, dict):
         raise UserError(f"{marked.path}: settings are a mapping of keys to values, such as `epochs: 2`.")

@@ -7,21 +7,15 @@ from typing import Any
 
 from charter.models.loading import model_digest, resolve
 from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES
-from charter.recipes.recipe import DpoStage, SftStage
 from charter.records import demonstration_from, preference_from, read_jsonl
-from charter.training.methods import DpoSettings, SftSettings, Trained, train_dpo, train_sft
+from charter.training.catalogue import CATALOGUE, Reads, method
+from charter.training.methods import AnySettings
 
 
-def run_train_stage(stage: SftStage | DpoStage, model: str, data: Path, folder: Path) -> dict[str, Any]:
+def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train `model` on the rows in `data`; returns where the result is, its digest and what was dropped."""
-    settings = stage.model_dump(exclude={"method"})
-    trained: Trained
-    if isinstance(stage, SftStage):
-        demonstrations = [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
-        trained = train_sft(model, demonstrations, SftSettings(**settings), folder)
-    else:
-        preferences = [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
-        trained = train_dpo(model, preferences, DpoSettings(**settings), folder)
+    rows = _rows(data, CATALOGUE[settings.method].reads)
+    trained = method(settings.method).run(model, rows, settings, folder)
     return {
         "model": str(trained.model),
         "digest": digest_of(str(trained.model)),
@@ -35,3 +29,9 @@ def run_train_stage(stage: SftStage | DpoStage, model: str, data: Path, folder: 
 def digest_of(model: str) -> str:
     """Digest of a model's own weight files (an adapter folder: of the adapter)."""
     return model_digest(resolve(model))
+
+
+def _rows(data: Path, reads: Reads) -> list[Any]:
+    if reads == "demonstrations":
+        return [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
+    return [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]

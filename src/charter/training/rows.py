@@ -43,7 +43,8 @@ def preference_groups(
         elif row.chosen.strip() == row.rejected.strip():
             dropped["chosen equals rejected"] += 1
         else:
-            completions = tuple(format_.completion_ids(row.prompt, text) for text in (row.chosen, row.rejected))
+            sides = ((row.chosen, row.chosen_finished), (row.rejected, row.rejected_finished))
+            completions = tuple(format_.completion_ids(row.prompt, text, finished=whole) for text, whole in sides)
             group = Group(row.id, format_.prompt_ids(row.prompt), completions)
             if group.length > max_tokens:
                 dropped[f"longer than {max_tokens} tokens"] += 1

@@ -6,20 +6,35 @@ second model is held and no adapter has to be switched.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from pydantic import Field
 from torch import Tensor
 
+from charter.records import Preference
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
-from charter.training.loop import Tally
+from charter.training.loop import Tally, train
 from charter.training.losses import dpo_loss, nll_loss
-from charter.training.scoring import completion_logprob_sums
+from charter.training.methods.base import Method, Trained, finish, need_rows
+from charter.training.policy import trainable_policy
+from charter.training.reference import cached_reference
+from charter.training.rows import preference_groups
+from charter.training.settings import TrainSettings
+
+
+class DpoSettings(TrainSettings):
+    """Direct preference optimisation."""
+
+    method: Literal["dpo"] = "dpo"
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
+    beta: float = Field(0.1, gt=0, description="Strength of the tether to the reference.")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Chance that a label is flipped (cDPO).")
+    sft_weight: float = Field(0.0, ge=0, description="Weight of the chosen side's likelihood (RPO).")
 
 
 @dataclass(frozen=True)
@@ -61,24 +76,17 @@ class DpoObjective:
         return total
 
 
-def cached_reference(
-    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, model_digest: str, file: Path
-) -> dict[str, Tensor]:
-    """`completion_logprob_sums` under the untrained policy, kept in `file` by content of model and groups.
+def train_dpo(model: str, rows: Sequence[Preference], settings: DpoSettings, folder: Path) -> Trained:
+    """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
+    policy = trainable_policy(model, settings.lora, settings.seed)
+    groups, dropped = preference_groups(rows, policy.format, settings.max_tokens)
+    need_rows(groups, rows, dropped, "DPO")
+    reference = cached_reference(
+        CompletionLogprobs(policy.model), groups, settings.row_tokens, policy.digest, folder / "reference"
+    )
+    objective = DpoObjective(reference, settings.beta, settings.label_smoothing, settings.sft_weight)
+    result = train(policy.model, objective, groups, settings, folder, title="DPO", identity=policy.digest)
+    return finish(policy, folder, len(groups), dropped, result)
 
-    On a resume the model in memory is the base again, but the cache is what makes the resumed run exact and quick.
-    """
-    digest = hashlib.sha256(model_digest.encode())
-    for group in groups:
-        digest.update(repr((group.key, group.prompt, group.completions)).encode())
-    key = digest.hexdigest()[:32]
-    path = file.with_name(f"{file.stem}-{key}.safetensors")
-    if path.exists():
-        saved = load_file(str(path))["logprobs"]
-        return {group.key: row for group, row in zip(groups, saved, strict=True)}
-    sums = completion_logprob_sums(logprobs, groups, row_tokens, "reference log-probs")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file({"logprobs": torch.stack([sums[group.key] for group in groups])}, str(temporary))
-    temporary.replace(path)
-    return sums
+
+METHOD = Method(DpoSettings, train_dpo)
