@@ -11,67 +11,41 @@ a JSON list; ratio > 1 means that ours is faster.
 from __future__ import annotations
 
 import json
-import resource
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from ours import ALPHA, RANK, prepare, take_steps
 from sides import Shape, arguments, medians, pairs_like_hh, ratio, rival_python, take_turns
 
-BETA, RANK, ALPHA, RATE = 0.1, 16, 32, 5e-5
+BETA, RATE = 0.1, 5e-5
 
 
 def worker(job: dict[str, Any]) -> None:
     """Our side: an optimiser step per `go`."""
     import torch
-    from safetensors.torch import save_file
 
-    from charter.models.loading import load_model
-    from charter.models.lora import LoraSettings, add_lora
     from charter.training.layout import Group, Row, pack
-    from charter.training.logprobs import CompletionLogprobs, sum_by_completion
-    from charter.training.loop import _step
-    from charter.training.methods import DpoSettings
-    from charter.training.methods.dpo import DpoObjective
-    from charter.training.optimizer import MasterAdamW
+    from charter.training.logprobs import sum_by_completion
+    from charter.training.methods.dpo import DpoObjective, DpoSettings
 
-    torch.manual_seed(0)
-    model: Any = add_lora(load_model(job["model"], "bfloat16").model, LoraSettings(r=RANK, alpha=ALPHA), 0)
-    model.train()
     settings = DpoSettings(learning_rate=RATE, warmup=0, schedule="constant", beta=BETA, batch_size=job["batch"])
-    logprobs = CompletionLogprobs(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = MasterAdamW(trained, betas=settings.betas, eps=settings.eps, weight_decay=0.0)
-    save_file({n: p.detach().clone() for n, p in model.named_parameters() if "lora_" in n}, job["adapter"])
+    ours = prepare(job, settings)
     groups = [
         Group(str(i), tuple(r["prompt_ids"]), (tuple(r["chosen_ids"]), tuple(r["rejected_ids"])))
         for i, r in enumerate(job["rows"])
     ]
-    head = model.get_output_embeddings().weight.numel()
-    adapter = sum(p.numel() for p in trained)
-    body = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2 and "base_layer" in n)
-    print(json.dumps({"about": "adapters bf16, fp32 masters", "shape": [body, head, adapter]}), flush=True)
-    for step in range(job["steps"]):
-        if sys.stdin.readline().strip() != "go":
-            return
-        begun = time.perf_counter()
-        batch = groups[step * job["batch"] : (step + 1) * job["batch"]]
+
+    def step(number: int, place: slice) -> tuple[dict[str, float], int]:
+        batch = groups[place]
         reference: dict[str, Any] = {}
-        with torch.no_grad(), model.disable_adapter():
+        with torch.no_grad(), ours.model.disable_adapter():
             for indices in pack(batch, settings.row_tokens):
                 row = Row([batch[i] for i in indices])
-                sums = sum_by_completion(logprobs(row), row).view(-1, 2)
+                sums = sum_by_completion(ours.logprobs(row), row).view(-1, 2)
                 reference |= {g.key: s for g, s in zip(row.groups, sums, strict=True)}
-        values, tokens = _step(logprobs, DpoObjective(reference, BETA), batch, optimizer, settings, step, job["steps"])
-        seconds = time.perf_counter() - begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(
-            json.dumps(
-                {"seconds": seconds, "loss": values["loss"], "tokens": tokens, "slots": tokens, "peak_gb": peak}
-            ),
-            flush=True,
-        )
+        return ours.step(DpoObjective(reference, BETA), batch, number, job["steps"])
+
+    take_steps(job, step)
 
 
 def main() -> None:

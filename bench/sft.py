@@ -11,57 +11,28 @@ ratio > 1 means that ours is faster.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from ours import ALPHA, RANK, prepare, take_steps
 from sides import Shape, arguments, medians, pairs_like_hh, rival_python, take_turns
 
-RANK, ALPHA, RATE = 16, 32, 2e-4
+RATE = 2e-4
 
 
 def worker(job: dict[str, Any]) -> None:
     """Our side: an optimiser step per `go`."""
-    from safetensors.torch import save_file
-
-    from charter.models.loading import load_model
-    from charter.models.lora import LoraSettings, add_lora
     from charter.training.layout import Group
-    from charter.training.logprobs import CompletionLogprobs
-    from charter.training.loop import _step
-    from charter.training.methods import SftSettings
-    from charter.training.methods.sft import SftObjective
-    from charter.training.optimizer import MasterAdamW
+    from charter.training.methods.sft import SftObjective, SftSettings
 
-    model: Any = add_lora(load_model(job["model"], "bfloat16").model, LoraSettings(r=RANK, alpha=ALPHA), 0)
-    model.train()
-    settings = SftSettings(learning_rate=RATE, warmup=0, schedule="constant", batch_size=job["batch"])
-    logprobs = CompletionLogprobs(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = MasterAdamW(trained, betas=settings.betas, eps=settings.eps, weight_decay=0.0)
-    save_file({n: p.detach().clone() for n, p in model.named_parameters() if "lora_" in n}, job["adapter"])
+    ours = prepare(job, SftSettings(learning_rate=RATE, warmup=0, schedule="constant", batch_size=job["batch"]))
     groups = [
         Group(str(i), tuple(ids[: mask.index(1)]), (tuple(ids[mask.index(1) :]),))
         for i, (ids, mask) in enumerate((r["input_ids"], r["completion_mask"]) for r in job["rows"])
     ]
     objective = SftObjective({g.key: 1.0 for g in groups})
-    head = model.get_output_embeddings().weight.numel()
-    body = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2 and "base_layer" in n)
-    shape = [body, head, sum(p.numel() for p in trained)]
-    print(json.dumps({"about": "adapters bf16, fp32 masters", "shape": shape}), flush=True)
-    for step in range(job["steps"]):
-        if sys.stdin.readline().strip() != "go":
-            return
-        begun = time.perf_counter()
-        batch = groups[step * job["batch"] : (step + 1) * job["batch"]]
-        values, tokens = _step(logprobs, objective, batch, optimizer, settings, step, job["steps"])
-        seconds = time.perf_counter() - begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        seen = {"seconds": seconds, "loss": values["loss"], "tokens": tokens, "slots": tokens, "peak_gb": peak}
-        print(json.dumps(seen), flush=True)
+    take_steps(job, lambda number, place: ours.step(objective, groups[place], number, job["steps"]))
 
 
 def main() -> None:

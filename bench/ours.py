@@ -1,0 +1,65 @@
+"""Our side of a bench as a worker: a model with adapters, and an optimiser step per `go` line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+RANK, ALPHA = 16, 32
+
+
+@dataclass
+class Ours:
+    """What a step needs."""
+
+    model: Any
+    logprobs: Any
+    optimizer: Any
+    settings: Any
+
+    def step(self, objective: Any, batch: Sequence[Any], number: int, total: int) -> tuple[dict[str, float], int]:
+        """(logged values, tokens) of the training loop's own step."""
+        from charter.training.loop import _step
+
+        return _step(self.logprobs, objective, batch, self.optimizer, self.settings, number, total)
+
+
+def prepare(job: dict[str, Any], settings: Any) -> Ours:
+    """Load the model, put the adapters on, write them down for the rival, and say how large everything is."""
+    import torch
+    from safetensors.torch import save_file
+
+    from charter.models.loading import load_model
+    from charter.models.lora import LoraSettings, add_lora
+    from charter.training.logprobs import CompletionLogprobs
+    from charter.training.optimizer import MasterAdamW
+
+    torch.manual_seed(0)
+    model: Any = add_lora(load_model(job["model"], "bfloat16").model, LoraSettings(r=RANK, alpha=ALPHA), 0)
+    model.train()
+    logprobs = CompletionLogprobs(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = MasterAdamW(trained, betas=settings.betas, eps=settings.eps, weight_decay=0.0)
+    save_file({n: p.detach().clone() for n, p in model.named_parameters() if "lora_" in n}, job["adapter"])
+    body = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2 and "base_layer" in n)
+    shape = [body, model.get_output_embeddings().weight.numel(), sum(p.numel() for p in trained)]
+    print(json.dumps({"about": "adapters bf16, fp32 masters", "shape": shape}), flush=True)
+    return Ours(model, logprobs, optimizer, settings)
+
+
+def take_steps(job: dict[str, Any], step: Callable[[int, slice], tuple[dict[str, float], int]]) -> None:
+    """Run `step(number, the batch's place among the rows)` for each `go`, timed, until the job's steps are done."""
+    for number in range(job["steps"]):
+        if sys.stdin.readline().strip() != "go":
+            return
+        begun = time.perf_counter()
+        values, tokens = step(number, slice(number * job["batch"], (number + 1) * job["batch"]))
+        seconds = time.perf_counter() - begun
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        seen = {"seconds": seconds, "loss": values["loss"], "tokens": tokens, "slots": tokens, "peak_gb": peak}
+        print(json.dumps(seen), flush=True)
