@@ -11,6 +11,7 @@ a JSON list; ratio > 1 means that ours is faster.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ def worker(job: dict[str, Any]) -> None:
         for i, r in enumerate(job["rows"])
     ]
 
-    def step(number: int, place: slice) -> tuple[dict[str, float], int]:
-        batch = groups[place]
+    def step(number: int, batch: Sequence[Group]) -> tuple[dict[str, float], int]:
         reference: dict[str, Any] = {}
         with torch.no_grad(), ours.model.disable_adapter():
             for indices in pack(batch, settings.row_tokens):
@@ -45,7 +45,7 @@ def worker(job: dict[str, Any]) -> None:
                 reference |= {g.key: s for g, s in zip(row.groups, sums, strict=True)}
         return ours.step(DpoObjective(reference, BETA), batch, number, job["steps"])
 
-    take_steps(job, step)
+    take_steps(job, groups, step)
 
 
 def main() -> None:

@@ -52,14 +52,22 @@ def prepare(job: dict[str, Any], settings: Any) -> Ours:
     return Ours(model, logprobs, optimizer, settings)
 
 
-def take_steps(job: dict[str, Any], step: Callable[[int, slice], tuple[dict[str, float], int]]) -> None:
-    """Run `step(number, the batch's place among the rows)` for each `go`, timed, until the job's steps are done."""
+def take_steps(
+    job: dict[str, Any], groups: Sequence[Any], step: Callable[[int, Sequence[Any]], tuple[dict[str, float], int]]
+) -> None:
+    """Run `step(number, batch)` for each `go`, timed, until the job's steps are done.
+
+    Reported as `tokens` are those of the rows as the rival would count them (a prompt once per completion), as `slots`
+    those that really went through the model.
+    """
     for number in range(job["steps"]):
         if sys.stdin.readline().strip() != "go":
             return
         begun = time.perf_counter()
-        values, tokens = step(number, slice(number * job["batch"], (number + 1) * job["batch"]))
+        batch = groups[number * job["batch"] : (number + 1) * job["batch"]]
+        values, slots = step(number, batch)
         seconds = time.perf_counter() - begun
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        seen = {"seconds": seconds, "loss": values["loss"], "tokens": tokens, "slots": tokens, "peak_gb": peak}
+        tokens = sum(len(group.prompt) + len(one) for group in batch for one in group.completions)
+        seen = {"seconds": seconds, "loss": values["loss"], "tokens": tokens, "slots": slots, "peak_gb": peak}
         print(json.dumps(seen), flush=True)

@@ -32,7 +32,7 @@ def worker(job: dict[str, Any]) -> None:
         for i, (ids, mask) in enumerate((r["input_ids"], r["completion_mask"]) for r in job["rows"])
     ]
     objective = SftObjective({g.key: 1.0 for g in groups})
-    take_steps(job, lambda number, place: ours.step(objective, groups[place], number, job["steps"]))
+    take_steps(job, groups, lambda number, batch: ours.step(objective, batch, number, job["steps"]))
 
 
 def main() -> None:

@@ -35,12 +35,14 @@ def assert_same_gradients(model: Any, ours: torch.Tensor, theirs: torch.Tensor, 
             torch.testing.assert_close(a, b, **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("shared", [0, 11])
 @pytest.mark.parametrize("completions", SHAPES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_weight(name: str, completions: int) -> None:
+def test_every_weight(name: str, completions: int, shared: int) -> None:
     model = tiny_model(name)
-    groups = groups_of(*SHAPES[completions])
+    groups = groups_of(*SHAPES[completions], shared=shared)
     row = Row(groups)
+    assert row.shared == shared
     ours, theirs = CompletionLogprobs(model)(row), one_by_one(model, groups)
     torch.testing.assert_close(ours, theirs, **TOLERANCE)
     assert_same_gradients(model, ours, theirs)
@@ -53,7 +55,7 @@ def test_adapters(name: str, completions: int, training: bool) -> None:
     model = with_lora(
         tiny_model(name, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0) if name == "gpt2" else tiny_model(name)
     )
-    groups = groups_of(*SHAPES[completions], seed=1)
+    groups = groups_of(*SHAPES[completions], seed=1, shared=9 if training else 0)
     logprobs = CompletionLogprobs(model).train(training)
     ours, theirs = logprobs(Row(groups)), one_by_one(model, groups)
     torch.testing.assert_close(ours, theirs, **TOLERANCE)
@@ -65,7 +67,7 @@ def test_adapters(name: str, completions: int, training: bool) -> None:
 def test_gradient_checkpointing(name: str, lora: bool) -> None:
     off = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if name == "gpt2" else {}
     model: Any = with_lora(tiny_model(name, **off)) if lora else tiny_model(name, **off)
-    groups = groups_of(*SHAPES[2])
+    groups = groups_of(*SHAPES[2], shared=8)
     theirs = one_by_one(model, groups)
     logprobs = CompletionLogprobs(model).train()
     logprobs.checkpoint_gradients(True)
@@ -75,7 +77,7 @@ def test_gradient_checkpointing(name: str, lora: bool) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_two_forwards_before_a_backward(checkpointing: bool) -> None:
     model = tiny_model("mistral, window 6")
-    first, second = groups_of(*SHAPES[2]), groups_of(*SHAPES[4], seed=5)
+    first, second = groups_of(*SHAPES[2], shared=10), groups_of(*SHAPES[4], seed=5, shared=20)
     theirs = one_by_one(model, first), one_by_one(model, second)
     logprobs = CompletionLogprobs(model).train()
     logprobs.checkpoint_gradients(checkpointing)
@@ -121,6 +123,21 @@ def test_pack_keeps_every_group_once_within_the_budget() -> None:
     assert sorted(i for row in rows for i in row) == list(range(41))
     for row in rows:
         assert sum(groups[i].length for i in row) <= 25 or len(row) == 1
+
+
+def test_what_prompts_share_stands_in_a_row_once() -> None:
+    groups = groups_of(*SHAPES[2], shared=12)
+    assert Row(groups).tokens == sum(group.length for group in groups) - 3 * 12
+    # Nothing is shared with a row of one, nor a beginning too short to matter, nor the last token of a prompt.
+    assert Row(groups[:1]).shared == Row(groups_of((4, 3), (5, 2), shared=7)).shared == 0
+    assert Row([Group("a", tuple(range(9)), ((1,),)), Group("b", tuple(range(9)), ((2,),))]).shared == 8
+
+
+def test_pack_counts_what_all_share_once() -> None:
+    groups = groups_of(*((3, 4) for _ in range(10)), shared=30)
+    rows = pack(groups, 30 + 5 * 7)
+    assert [len(row) for row in rows] == [5, 5]
+    assert all(Row([groups[i] for i in row]).tokens == 65 for row in rows)
 
 
 def test_sums_are_per_completion() -> None:

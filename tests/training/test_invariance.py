@@ -26,10 +26,12 @@ LENGTHS = st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12))
 
 
 @few
-@given(st.lists(LENGTHS, min_size=2, max_size=6), st.randoms(use_true_random=False))
-def test_a_groups_logprobs_do_not_depend_on_its_row_mates(shapes: list[tuple[int, ...]], random: Any) -> None:
+@given(st.lists(LENGTHS, min_size=2, max_size=6), st.integers(0, 20), st.randoms(use_true_random=False))
+def test_a_groups_logprobs_do_not_depend_on_its_row_mates(
+    shapes: list[tuple[int, ...]], shared: int, random: Any
+) -> None:
     model = tiny_model("gemma3, windows")
-    groups = groups_of(*shapes)
+    groups = groups_of(*shapes, shared=shared)
     logprobs = CompletionLogprobs(model)
     shuffled = list(groups)
     random.shuffle(shuffled)

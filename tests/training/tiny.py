@@ -101,11 +101,12 @@ def tokens(count: int, drawn: torch.Generator, vocabulary: int = VOCABULARY) -> 
     return tuple(torch.randint(3, vocabulary, (count,), generator=drawn).tolist())
 
 
-def groups_of(*shapes: tuple[int, ...], seed: int = 0) -> list[Group]:
-    """A group for each (prompt length, completion length, ...)."""
+def groups_of(*shapes: tuple[int, ...], seed: int = 0, shared: int = 0) -> list[Group]:
+    """A group for each (prompt length, completion length, ...); all prompts begin with `shared` more tokens."""
     drawn = torch.Generator().manual_seed(seed)
+    head = tokens(shared, drawn) if shared else ()
     return [
-        Group(f"row-{i}", tokens(prompt, drawn), tuple(tokens(n, drawn) for n in completions))
+        Group(f"row-{i}", head + tokens(prompt, drawn), tuple(tokens(n, drawn) for n in completions))
         for i, (prompt, *completions) in enumerate(shapes)
     ]
 

@@ -25,26 +25,42 @@ NAME = "charter_rows"
 LAYOUT_KEYWORD = "row_layout"
 
 
-class _Gather(torch.autograd.Function):
-    """Rows of `x` by index, where the backward pass is a gather too.
+class _ToSlots(torch.autograd.Function):
+    """Tokens to the slots of their groups, where the backward pass is a gather too.
 
-    Every source row appears once among the slots that matter, so its gradient is read at `inverse` instead of being
-    summed over duplicates (index_add is slow on CPU, and padding slots must not contribute).
+    A token of one group stands in one slot that matters, so its gradient is read at `inverse` instead of being summed
+    over duplicates (index_add is slow on CPU, and padding slots must not contribute). Only what a row shares stands in
+    several slots, the same ones in every group: their gradients are summed, in fp32.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, real: Tensor | None) -> Tensor:
-        ctx.save_for_backward(inverse)
-        ctx.real = real
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, copies: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse, copies)
         return x.index_select(0, index)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (inverse,) = ctx.saved_tensors
+        inverse, copies = ctx.saved_tensors
         grad = grads[0].index_select(0, inverse)
-        if ctx.real is not None:
-            grad = grad * ctx.real
+        if copies.numel():
+            grad[: copies.shape[1]] = grads[0][copies].sum(0, dtype=torch.float32).to(grad.dtype)
         return grad, None, None, None
+
+
+class _FromSlots(torch.autograd.Function):
+    """Each token's result, read at one of its slots; the other slots get no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inverse: Tensor, index: Tensor, read: Tensor | None) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.read = read
+        return x.index_select(0, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (index,) = ctx.saved_tensors
+        grad = grads[0].index_select(0, index)
+        return grad if ctx.read is None else grad * ctx.read, None, None, None
 
 
 def row_attention(
@@ -76,8 +92,9 @@ def row_attention(
     plain = softcap is None and s_aux is None
     masks = layout.masks(window, query.dtype if plain else None)
     repeats = query.shape[1] // key.shape[1]
-    real_S = (layout.slot_is_real_S[:, None, None]).to(query.dtype) if layout.padded else None
-    padded = [_Gather.apply(x[0].transpose(0, 1), layout.gather_S, layout.inverse_T, None) for x in (query, key, value)]
+    read_S = None if layout.all_read else layout.slot_is_read_S[:, None, None].to(query.dtype)
+    slots = layout.gather_S, layout.inverse_T, layout.copies_GP
+    padded = [_ToSlots.apply(x[0].transpose(0, 1), *slots) for x in (query, key, value)]
     outputs = []
     start = 0
     for block, mask in zip(layout.blocks, masks, strict=True):
@@ -96,7 +113,7 @@ def row_attention(
             out = _eager(q, k, v, mask, scale, dropout, softcap, s_aux)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     flat = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    return _Gather.apply(flat, layout.inverse_T, layout.gather_S, real_S)[None], None
+    return _FromSlots.apply(flat, layout.inverse_T, layout.gather_S, read_S)[None], None
 
 
 def _eager(

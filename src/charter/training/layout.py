@@ -2,8 +2,9 @@
 
 A group is one prompt and its k completions (SFT k=1, preferences k=2, sampled groups k=G). A row holds one or more
 groups as one flat run of tokens without padding: each prompt once, followed by its completions. Positions restart at
-the prompt's end for each completion; a completion attends to its prompt and to itself (`attention.py`). So linear
-layers see no padding and no prompt is computed twice.
+the prompt's end for each completion; a completion attends to its prompt and to itself (`attention.py`). What all
+prompts of a row begin with, such as a system prompt, stands in it once. So linear layers see no padding and nothing is
+computed twice.
 Prefix sharing: Wang and Hegde 2024 (arXiv 2410.20305).
 """
 
@@ -18,6 +19,10 @@ from torch import Tensor
 
 _MAX_PADDED_SHARE = 0.25
 """Groups share one attention call while padding them to the longest wastes no more than this share of it."""
+
+
+_MIN_SHARED = 8
+"""A common beginning shorter than this (a BOS token, a role) is not worth its bookkeeping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class AttentionBlock:
 
 
 class Row:
-    """Several groups as one flat run of T tokens.
+    """Several groups as one flat run of T tokens: their common beginning (`shared` tokens), then the rest of each.
 
     input_ids_T, position_ids_T: int64.
     predict_N, target_N: for each completion token, the flat index whose hidden state predicts it, and its id.
@@ -68,8 +73,12 @@ class Row:
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.groups = tuple(groups)
-        ids: list[int] = []
-        positions: list[int] = []
+        for group in self.groups:
+            if not group.prompt or not all(group.completions):
+                raise ValueError(f"row {group.key}: a group needs a prompt and completions of at least one token")
+        self.shared = shared_beginning(self.groups)
+        ids: list[int] = list(self.groups[0].prompt[: self.shared]) if self.groups else []
+        positions: list[int] = list(range(self.shared))
         predict: list[int] = []
         target: list[int] = []
         sequence: list[int] = []
@@ -77,17 +86,15 @@ class Row:
         segments: list[list[int]] = []
         count = 0
         for group in self.groups:
-            if not group.prompt or not all(group.completions):
-                raise ValueError(f"row {group.key}: a group needs a prompt and completions of at least one token")
             start, size = len(ids), len(group.prompt)
             starts.append(start)
-            ids += group.prompt
-            positions += range(size)
+            ids += group.prompt[self.shared :]
+            positions += range(self.shared, size)
             segment = [0] * size
             for number, completion in enumerate(group.completions, 1):
                 # The first completion token is predicted by the prompt's last token, the others by their neighbour.
                 first = len(ids)
-                predict += [start + size - 1, *range(first, first + len(completion) - 1)]
+                predict += [start + size - self.shared - 1, *range(first, first + len(completion) - 1)]
                 target += completion
                 sequence += [count] * len(completion)
                 ids += completion
@@ -107,7 +114,7 @@ class Row:
     @cached_property
     def layout(self) -> RowLayout:
         """What attention needs to know; built once per row."""
-        return RowLayout(self.tokens, self._blocks())
+        return RowLayout(self.tokens, self._blocks(), self.shared)
 
     def _blocks(self) -> list[AttentionBlock]:
         order = sorted(range(len(self.groups)), key=lambda g: len(self._segments[g]), reverse=True)
@@ -129,28 +136,40 @@ class Row:
         segment = torch.full((len(members), longest), -1)
         position = torch.zeros(len(members), longest, dtype=torch.long)
         for slot, g in enumerate(members):
+            # Attention sees every group whole: the shared tokens stand again before each group's own.
             start, size = self._starts[g], len(self._segments[g])
-            gather[slot, :size] = torch.arange(start, start + size)
+            own = torch.arange(start, start + size - self.shared)
+            whole = torch.cat([torch.arange(self.shared), own])
+            gather[slot, :size] = whole
             segment[slot, :size] = torch.tensor(self._segments[g])
-            position[slot, :size] = self.position_ids_T[start : start + size]
+            position[slot, :size] = self.position_ids_T[whole]
         return AttentionBlock(gather, segment, position)
 
 
 class RowLayout:
     """The attention layout of one row; travels through the model as a forward keyword, never as state.
 
-    gather_S: flat token index per padded slot, all blocks one after another.  inverse_T: padded slot per token.
+    gather_S: flat token index per padded slot, all blocks one after another.  inverse_T: the padded slot from which a
+    token's result is read.  slot_is_read_S: False for padding, and for all copies but one of a shared token.
+    copies_GP: the slots of each shared token, a row a group; (0, 0) when nothing is shared.
     """
 
-    def __init__(self, tokens: int, blocks: Sequence[AttentionBlock]) -> None:
+    def __init__(self, tokens: int, blocks: Sequence[AttentionBlock], shared: int = 0) -> None:
         self.blocks = tuple(blocks)
         self.gather_S = torch.cat([block.gather_GL.flatten() for block in blocks])
         real_S = torch.cat([block.segment_GL.flatten() for block in blocks]) >= 0
-        self.slot_is_real_S = real_S
-        self.padded = not bool(real_S.all())
-        slots = torch.arange(len(self.gather_S))[real_S]
+        slots_S = torch.arange(len(real_S))
+        if shared:
+            lengths = [block.gather_GL.shape for block in blocks]
+            starts_G = torch.tensor([0, *(length for count, length in lengths for _ in range(count))][:-1]).cumsum(0)
+            self.copies_GP = starts_G[:, None] + torch.arange(shared)
+            real_S[self.copies_GP[1:].flatten()] = False
+        else:
+            self.copies_GP = slots_S.new_empty(0, 0)
+        self.slot_is_read_S = real_S
+        self.all_read = bool(real_S.all())
         self.inverse_T = torch.empty(tokens, dtype=torch.long)
-        self.inverse_T[self.gather_S[real_S]] = slots
+        self.inverse_T[self.gather_S[real_S]] = slots_S[real_S]
         self._masks: dict[tuple[int | None, torch.dtype | None], list[Tensor]] = {}
 
     def masks(self, window: int | None, dtype: torch.dtype | None) -> list[Tensor]:
@@ -176,9 +195,22 @@ class RowLayout:
             for b in self.blocks
         )
         moved.gather_S, moved.inverse_T = self.gather_S.to(device), self.inverse_T.to(device)
-        moved.slot_is_real_S, moved.padded = self.slot_is_real_S.to(device), self.padded
+        moved.slot_is_read_S, moved.all_read = self.slot_is_read_S.to(device), self.all_read
+        moved.copies_GP = self.copies_GP.to(device)
         moved._masks = {}
         return moved
+
+
+def shared_beginning(groups: Sequence[Group]) -> int:
+    """How many tokens all prompts begin with alike; 0 when they are few. Every prompt keeps a token of its own."""
+    if len(groups) < 2:
+        return 0
+    low, high = min(group.prompt for group in groups), max(group.prompt for group in groups)
+    most = min(len(group.prompt) for group in groups) - 1
+    # What the first and the last in lexical order share, all between them share too.
+    alike = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
+    shared = min(alike, most)
+    return shared if shared >= _MIN_SHARED else 0
 
 
 def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
@@ -188,8 +220,10 @@ def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
     """
     rows: list[list[int]] = []
     room: list[int] = []
+    # What all share is counted once a row.
+    shared = shared_beginning(groups)
     for index in sorted(range(len(groups)), key=lambda i: -groups[i].length):
-        size = groups[index].length
+        size = groups[index].length - shared
         for row, left in enumerate(room):
             if size <= left:
                 rows[row].append(index)
@@ -197,5 +231,5 @@ def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
                 break
         else:
             rows.append([index])
-            room.append(budget - size)
+            room.append(budget - shared - size)
     return rows
