@@ -57,10 +57,12 @@ def tiny(config: object, seed: int = 0) -> PreTrainedModel:
     return model.eval()
 
 
-def prompts(count: int, seed: int = 0, longest: int = 60) -> list[tuple[int, ...]]:
+def prompts(count: int, seed: int = 0, longest: int = 60, shared: int = 0) -> list[tuple[int, ...]]:
+    """Random prompts that all begin with the same `shared` tokens."""
     made = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, longest, (count,), generator=made).tolist()
-    return [tuple(torch.randint(3, 300, (length,), generator=made).tolist()) for length in lengths]
+    head = torch.randint(3, 300, (shared,), generator=made).tolist()
+    return [tuple(head + torch.randint(3, 300, (length,), generator=made).tolist()) for length in lengths]
 
 
 def theirs(model: PreTrainedModel, prompt: tuple[int, ...], count: int) -> list[int]:
@@ -76,10 +78,11 @@ def theirs(model: PreTrainedModel, prompt: tuple[int, ...], count: int) -> list[
     return out[0, len(prompt) :].tolist()
 
 
+@pytest.mark.parametrize("shared", [0, 20])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_greedy_equals_transformers_generate(name: str) -> None:
+def test_greedy_equals_transformers_generate(name: str, shared: int) -> None:
     model = tiny(CONFIGS[name]())
-    asked = prompts(12)
+    asked = prompts(12, shared=shared)
     if "caps" in name or "sinks" in name:
         model.set_attn_implementation("eager")  # transformers' sdpa knows neither
     before = model.config._attn_implementation
@@ -97,7 +100,7 @@ def test_logprobs_equal_a_teacher_forced_forward(name: str, temperature: float, 
     model = tiny(CONFIGS[name]())
     if "caps" in name or "sinks" in name:
         model.set_attn_implementation("eager")  # transformers' sdpa knows neither
-    asked = prompts(4, seed=1)
+    asked = prompts(4, seed=1, shared=12)
     engine = Engine(model, stop_ids={2}, max_rows=3)
     assert engine.plain_because is None
     done = engine.run([Request(i, ids, Sampling(24, temperature, top_p)) for i, ids in enumerate(asked)])
@@ -179,6 +182,13 @@ def test_shared_prompts_are_prefilled_once(max_rows: int) -> None:
     assert engine.stats.prefilled_tokens == sum(map(len, asked))
     assert engine.stats.shared_prompts == 12
     assert engine.stats.decoded_tokens == sum(len(one.tokens) for one in done)
+
+
+def test_what_prompts_begin_with_is_prefilled_once() -> None:
+    asked = prompts(6, shared=30)
+    engine = Engine(tiny(CONFIGS["llama"]()), stop_ids={2})
+    engine.run([Request(i, ids, Sampling(4)) for i, ids in enumerate(asked)])
+    assert engine.stats.prefilled_tokens == sum(map(len, asked)) - 5 * 30
 
 
 def test_stop_ids_length_and_context() -> None:

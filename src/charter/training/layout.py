@@ -17,12 +17,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from charter.models.beginning import common_beginning
+
 _MAX_PADDED_SHARE = 0.25
 """Groups share one attention call while padding them to the longest wastes no more than this share of it."""
-
-
-_MIN_SHARED = 8
-"""A common beginning shorter than this (a BOS token, a role) is not worth its bookkeeping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Row:
         for group in self.groups:
             if not group.prompt or not all(group.completions):
                 raise ValueError(f"row {group.key}: a group needs a prompt and completions of at least one token")
-        self.shared = shared_beginning(self.groups)
+        self.shared = common_beginning([group.prompt for group in self.groups])
         ids: list[int] = list(self.groups[0].prompt[: self.shared]) if self.groups else []
         positions: list[int] = list(range(self.shared))
         predict: list[int] = []
@@ -201,18 +199,6 @@ class RowLayout:
         return moved
 
 
-def shared_beginning(groups: Sequence[Group]) -> int:
-    """How many tokens all prompts begin with alike; 0 when they are few. Every prompt keeps a token of its own."""
-    if len(groups) < 2:
-        return 0
-    low, high = min(group.prompt for group in groups), max(group.prompt for group in groups)
-    most = min(len(group.prompt) for group in groups) - 1
-    # What the first and the last in lexical order share, all between them share too.
-    alike = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
-    shared = min(alike, most)
-    return shared if shared >= _MIN_SHARED else 0
-
-
 def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
     """Bin-pack groups into rows of at most `budget` tokens: indices into `groups`, first-fit decreasing.
 
@@ -221,7 +207,7 @@ def pack(groups: Sequence[Group], budget: int) -> list[list[int]]:
     rows: list[list[int]] = []
     room: list[int] = []
     # What all share is counted once a row.
-    shared = shared_beginning(groups)
+    shared = common_beginning([group.prompt for group in groups])
     for index in sorted(range(len(groups)), key=lambda i: -groups[i].length):
         size = groups[index].length - shared
         for row, left in enumerate(room):

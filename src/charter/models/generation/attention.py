@@ -7,12 +7,14 @@ The model sees one flat run of tokens, (1, T), with no cache and no mask; the pl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from charter.models.beginning import common_beginning
 from charter.models.generation.cache import Lane
 
 NAME = "charter_slots"
@@ -20,13 +22,12 @@ NAME = "charter_slots"
 
 @dataclass(slots=True)
 class Segment:
-    """A prompt in the run: `length` tokens from `start`, to be stored in `slots` of `lane`.
+    """A prompt of the run, to be stored in `slots` of `lane`.
 
     held: where to keep a copy (layer -> keys, values) for samples that have no slot yet, or None.
     """
 
-    start: int
-    length: int
+    prompt_ids: tuple[int, ...]
     lane: Lane
     slots: list[int]
     held: dict[int, tuple[Tensor, Tensor]] | None
@@ -34,9 +35,25 @@ class Segment:
 
 @dataclass(slots=True)
 class PrefillPlan:
-    """Prompts one after the other; each attends to itself, causally."""
+    """What all prompts begin with, once, then the rest of each; a prompt attends to itself whole, causally."""
 
     segments: list[Segment]
+    shared: int = field(init=False)
+    spans: list[slice] = field(init=False)
+    """Where each prompt's own tokens are in the run."""
+
+    def __post_init__(self) -> None:
+        self.shared = common_beginning([part.prompt_ids for part in self.segments])
+        ends = list(accumulate((len(part.prompt_ids) - self.shared for part in self.segments), initial=self.shared))
+        self.spans = [slice(start, stop) for start, stop in pairwise(ends)]
+
+    def run(self) -> tuple[list[int], list[int], list[int]]:
+        """(token ids, positions, where each prompt ends) of the run."""
+        ids, positions = list(self.segments[0].prompt_ids[: self.shared]), list(range(self.shared))
+        for part in self.segments:
+            ids += part.prompt_ids[self.shared :]
+            positions += range(self.shared, len(part.prompt_ids))
+        return ids, positions, [span.stop - 1 for span in self.spans]
 
 
 @dataclass(slots=True)
@@ -105,13 +122,15 @@ def slot_attention(
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     out = query.new_empty((query.shape[2], query.shape[1], value.shape[-1]))
     if isinstance(charter_plan, PrefillPlan):
-        for part in charter_plan.segments:
-            span = slice(part.start, part.start + part.length)
-            k, v = key[0, :, span], value[0, :, span]
+        shared = charter_plan.shared
+        for part, span in zip(charter_plan.segments, charter_plan.spans, strict=True):
+            # The shared part is attended to again for every prompt: that is little beside the layers it is spared.
+            q, k, v = (torch.cat((x[0, :, :shared], x[0, :, span]), 1) for x in (query, key, value))
             part.lane.store(layer, part.slots, k, v)
             if part.held is not None:
-                part.held[layer] = (k.clone(), v.clone())
-            out[span] = _prompt(query[0, :, span], k, v, how).transpose(0, 1)
+                part.held[layer] = (k, v)
+            attended = _prompt(q, k, v, how).transpose(0, 1)
+            out[:shared], out[span] = attended[:shared], attended[shared:]
     else:
         rows_q, rows_k, rows_v = (x[0].transpose(0, 1) for x in (query, key, value))
         for step in charter_plan.lanes:

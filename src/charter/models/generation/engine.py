@@ -201,7 +201,7 @@ class Engine:
                 del self._waiting[group.prompt_ids]
             if group.logits_1V is None:
                 held = group.held if group.requests else None
-                fresh.append((group, Segment(tokens, len(group.prompt_ids), lane, slots, held)))
+                fresh.append((group, Segment(group.prompt_ids, lane, slots, held)))
                 tokens += len(group.prompt_ids)
                 self.stats.shared_prompts += count - 1
             else:
@@ -210,20 +210,19 @@ class Engine:
                 self.stats.shared_prompts += count
                 self._take([(lane, slot) for slot in slots], group.logits_1V.expand(count, -1))
         if fresh:
-            self._prefill(fresh, tokens)
+            self._prefill(fresh)
         return bool(fresh)
 
     def _capacity(self, request: Request) -> int:
         row = self._row(request)
         return lane_capacity(row.cached + row.limit)
 
-    def _prefill(self, fresh: list[tuple[_Waiting, Segment]], tokens: int) -> None:
-        ids = [token for group, _ in fresh for token in group.prompt_ids]
-        positions = [position for group, _ in fresh for position in range(len(group.prompt_ids))]
-        last = torch.tensor([part.start + part.length - 1 for _, part in fresh], device=self.model.device)
-        logits_PV = self._forward(ids, positions, PrefillPlan([part for _, part in fresh]), last)
+    def _prefill(self, fresh: list[tuple[_Waiting, Segment]]) -> None:
+        plan = PrefillPlan([part for _, part in fresh])
+        ids, positions, last = plan.run()
+        logits_PV = self._forward(ids, positions, plan, torch.tensor(last, device=self.model.device))
         self.stats.prefills += len(fresh)
-        self.stats.prefilled_tokens += tokens
+        self.stats.prefilled_tokens += len(ids)
         rows = [(part.lane, slot) for _, part in fresh for slot in part.slots]
         repeats = torch.tensor([len(part.slots) for _, part in fresh], device=logits_PV.device)
         for index, (group, _) in enumerate(fresh):

@@ -95,17 +95,18 @@ def _rope_types(parameters: Any) -> set[str]:
 def _probe(model: PreTrainedModel) -> float:
     """The largest difference of log-probabilities (nats), on likely tokens, between slots and an ordinary forward."""
     vocabulary, device = text_config(model).vocab_size, model.device
-    sequences = [[(7 * i + 3) % vocabulary for i in range(5)], [(11 * i + 5) % vocabulary for i in range(9)]]
-    lane = Lane(lane_capacity(16))
+    # They begin alike, so that the sharing of beginnings is probed too.
+    head = [(5 * i + 1) % vocabulary for i in range(9)]
+    sequences = [head + [(step * i + 3) % vocabulary for i in range(count)] for step, count in ((7, 5), (11, 9))]
+    lane = Lane(lane_capacity(32))
     for ids in sequences:
         lane.place(Row(Request(None, tuple(ids), Sampling()), 0, 1, len(ids) - 1))
-    starts = [0, len(sequences[0]) - 1]
-    prefill = PrefillPlan([Segment(starts[i], len(ids) - 1, lane, [i], None) for i, ids in enumerate(sequences)])
+    prefill = PrefillPlan([Segment(tuple(ids[:-1]), lane, [i], None) for i, ids in enumerate(sequences)])
     lengths = torch.tensor([len(ids) - 1 for ids in sequences], device=device)
     decode = DecodePlan([LaneStep(lane, 0, 2, int(lengths.max()) + 1, lengths)])
     with generating(model):
-        flat = torch.tensor([[token for ids in sequences for token in ids[:-1]]], device=device)
-        positions = torch.tensor([[i for ids in sequences for i in range(len(ids) - 1)]], device=device)
+        run_ids, run_positions, _ = prefill.run()
+        flat, positions = (torch.tensor([values], device=device) for values in (run_ids, run_positions))
         model(input_ids=flat, position_ids=positions, use_cache=False, charter_plan=prefill)
         newest = torch.tensor([[ids[-1] for ids in sequences]], device=device)
         ours = model(input_ids=newest, position_ids=lengths[None], use_cache=False, charter_plan=decode).logits[0]
