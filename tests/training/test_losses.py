@@ -76,6 +76,15 @@ def test_sft_objective_weighs_rows() -> None:
     assert nll_loss(logp, torch.ones(5)).tolist() == [1, 2, 3, 4, 5]
 
 
+def test_an_openings_tokens_count_more_in_loss_and_in_weight() -> None:
+    groups = (Group("a", (1,), ((2, 3, 4),)), Group("b", (1, 2), ((5,),)))
+    objective = SftObjective({"a": 2.0, "b": 0.5}, opening_tokens=2, opening_weight=3.0)
+    logp = torch.tensor([-1.0, -0.5, -2.0, -0.25])
+    loss = objective.loss(logp, Row(groups), Tally())
+    assert loss.item() == pytest.approx(2.0 * (3 * 1.0 + 3 * 0.5 + 2.0) + 0.5 * 3 * 0.25)
+    assert [objective.weight(group) for group in groups] == [2.0 * (3 + 3 + 1), 0.5 * 3]
+
+
 @pytest.mark.parametrize(
     ("schedule", "fall"),
     [
