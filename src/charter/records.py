@@ -68,6 +68,31 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """A prompt with one completion and a verdict on it: unpaired feedback. `weight` scales its loss."""
+
+    id: str
+    prompt: Conversation
+    completion: str
+    desirable: bool
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A prompt with one completion and its scores by name, on whatever scales their source uses; higher is better."""
+
+    id: str
+    prompt: Conversation
+    completion: str
+    scores: Mapping[str, float]
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model said. `token_logprobs` (nats) are of the distribution really sampled from.
 
@@ -145,16 +170,27 @@ def as_row(record: Any) -> dict[str, Any]:
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:
     """The Demonstration that `as_row` wrote."""
-    return Demonstration(
-        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
-    )
+    return Demonstration(**_fields(row))
 
 
 def preference_from(row: Mapping[str, Any]) -> Preference:
     """The Preference that `as_row` wrote."""
-    return Preference(
-        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
-    )
+    return Preference(**_fields(row))
+
+
+def rated_from(row: Mapping[str, Any]) -> Rated:
+    """The Rated that `as_row` wrote."""
+    return Rated(**_fields(row))
+
+
+def scored_from(row: Mapping[str, Any]) -> Scored:
+    """The Scored that `as_row` wrote."""
+    return Scored(**_fields(row))
+
+
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the records have tuples."""
+    return {**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
