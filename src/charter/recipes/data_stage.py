@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,12 @@ from charter.document import Charter
 from charter.evaluation import load_suite
 from charter.feedback.answers import label_benign, label_pairs
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
-from charter.feedback.formats import read_preferences
+from charter.feedback.formats import chosen_sides
 from charter.feedback.pairs import BuiltinPair, load_benign_prompts, load_pairs
 from charter.overlap import near_duplicates
 from charter.ports import Judge, TextModel
 from charter.progress import Bar
+from charter.recipes.file_source import read_file, wants_pairs
 from charter.recipes.recipe import DataSettings, FileSource, Recipe
 from charter.records import Conversation, Demonstration, Preference, Sampling, as_row, write_jsonl, write_text
 from charter.store.runfolder import file_digest
@@ -32,6 +34,7 @@ MAX_OVERLAP = 0.5
 
 
 T = TypeVar("T")
+R = TypeVar("R", Demonstration, Preference)
 
 
 @dataclass
@@ -87,7 +90,7 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
             labelled = contrast_pairs(charter, asked, model, judge, sampling, lambda done, _: bar.update(done))
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     for source in settings.files:
-        _add_file(rows, source, recipe.seed)
+        _add_file(rows, source, recipe.seed, wants_pairs(recipe))
     _drop_measured(rows, recipe.suites)
     return _write(rows, folder)
 
@@ -112,28 +115,35 @@ def _add(rows: Rows, demonstrations: list[Demonstration], preferences: list[Pref
     rows.counts += counts
 
 
-def _add_file(rows: Rows, source: FileSource, seed: int) -> None:
-    preferences = read_preferences(source.path, source.split)
+def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
+    found = read_file(source, pairs)
     name = Path(source.path).name
-    random.Random(f"{seed}/{name}").shuffle(preferences)
-    preferences = preferences[: source.limit]
+    draw = random.Random(f"{seed}/{name}")
+    # Training keeps what it knows of a row by its id: two files may both have a row "1".
+    taken = {row.id for row in rows.demonstrations} | {row.id for row in (*rows.preferences, *rows.heldout)}
+    preferences = [_stamped(row, source, taken) for row in _shuffled(found.preferences, draw, source.limit)]
+    demonstrations = [_stamped(row, source, taken) for row in _shuffled(found.demonstrations, draw, source.limit)]
     # Split by the first user turn, not by row: the same question never stands on both sides.
     prompts = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(prompts)
     held = set(prompts[: round(len(prompts) * source.holdout)])
-    taken = {row.id for row in rows.demonstrations} | {row.id for row in (*rows.preferences, *rows.heldout)}
-    for preference in preferences:
-        # Training keeps what it knows of a row by its id: two files may both have a row "1".
-        identity = preference.id if preference.id not in taken else f"{source.path}:{preference.id}"
-        stamped = replace(preference, id=identity, source=name)
-        if _first_user(preference.prompt) in held:
-            rows.heldout.append(stamped)
-        else:
-            rows.preferences.append(stamped)
-            rows.demonstrations.append(
-                Demonstration(identity, preference.prompt, preference.chosen, preference.clauses, name)
-            )
-    rows.counts[f"{name}: pairs"] += len(preferences)
+    kept = [row for row in preferences if _first_user(row.prompt) not in held]
+    rows.heldout += [row for row in preferences if _first_user(row.prompt) in held]
+    rows.preferences += kept
+    rows.demonstrations += [*chosen_sides(kept), *demonstrations]
+    rows.counts += Counter({f"{name}: pairs": len(preferences), f"{name}: demonstrations": len(demonstrations)})
+    rows.dropped += found.dropped
+
+
+def _shuffled(found: Sequence[T], draw: random.Random, limit: int | None) -> list[T]:
+    drawn = list(found)
+    draw.shuffle(drawn)
+    return drawn[:limit]
+
+
+def _stamped(row: R, source: FileSource, taken: Collection[str]) -> R:
+    identity = row.id if row.id not in taken else f"{source.path}:{row.id}"
+    return replace(row, id=identity, source=Path(source.path).name)
 
 
 def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@
 tells first what it is. The shapes are listed in docs/data.md.
 """
 
+from charter.feedback.formats.convert import chosen_sides
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.files import is_file
 from charter.feedback.formats.preferences import preference_of
@@ -20,6 +21,7 @@ from charter.feedback.formats.turns import parse_transcript
 __all__ = [
     "Kind",
     "Loaded",
+    "chosen_sides",
     "is_file",
     "load",
     "parse_transcript",
