@@ -292,6 +292,7 @@ BAD: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a negative weight": ([{"prompt": "a", "completion": "b", "weight": -1}], '"weight"'),
     "a message's weight that is a word": ([{"messages": [ASKED, said("a", weight="x")]}], "weight"),
     "a history that is text": ([{"instruction": "a", "output": "b", "history": ["x"]}], '"history"'),
+    "half a character": ([{"prompt": "a", "completion": "b \ud83d"}], "unpaired surrogate"),
     "UltraFeedback without a response": ([{"instruction": "a", "completions": [{"model": "m"}]}], '"response"'),
 }  # fmt: skip
 
@@ -335,6 +336,13 @@ def test_pairs_without_a_shared_prompt_are_counted_and_the_rest_is_read(tmp_path
     loaded = load(write(tmp_path, good, {**good, "rejected": [user("Else?"), said("Green.")]}))
     assert len(loaded.records) == 1
     assert loaded.dropped == {"chosen and rejected share no prompt that both answer": 1}
+
+
+def test_pairs_that_nobody_answers_are_counted(tmp_path: Path) -> None:
+    good = {"chosen": "\n\nHuman: Hi\n\nAssistant: Yes?", "rejected": "\n\nHuman: Hi\n\nAssistant: No."}
+    loaded = load(write(tmp_path, good, {**good, "rejected": "\n\nHuman: Hi"}, {**good, "chosen": [user("Hi")]}))
+    assert len(loaded.records) == 1
+    assert loaded.dropped == {"chosen or rejected does not end with an assistant's answer to a prompt": 2}
 
 
 def test_empty_and_equal_sides_are_read_for_training_to_count(tmp_path: Path) -> None:
@@ -381,3 +389,16 @@ def test_what_is_left_out_is_logged_when_nobody_counts_it(tmp_path: Path, caplog
     source = write(tmp_path, GOOD, {"messages": [ASKED]})
     read_demonstrations(source)
     assert "ends without an assistant's turn: 1" in caplog.text
+
+
+def test_the_examples_of_the_docs_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    blocks = [block for block in text.split("\n\n") if block.startswith("    {")]
+    whole = [line.strip() for block in blocks for line in block.splitlines() if "…" not in block]
+    kinds = set()
+    for line in whole:
+        loaded = load(write(tmp_path, json.loads(line)))
+        assert loaded.records or loaded.dropped == {"plain text, without a prompt and an answer": 1}
+        kinds.add(loaded.format.kind)
+    assert len(whole) > 12
+    assert kinds == {"preferences", "demonstrations", "rated", "scored"}

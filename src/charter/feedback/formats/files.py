@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _content(path: Path, packed: bool) -> bytes:
         return gzip.decompress(content) if packed else content
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Check the path; relative paths start at the current folder.") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
 
 

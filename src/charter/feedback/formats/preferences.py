@@ -11,6 +11,7 @@ from charter.feedback.formats.source_rows import SourceRow, Unusable
 from charter.feedback.formats.turns import conversation, is_transcript, parse_transcript, prompt_of
 from charter.records import Conversation, Message, Preference
 
+_NO_ANSWER = "chosen or rejected does not end with an assistant's answer to a prompt"
 _ALIASES = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"))
 
 
@@ -88,7 +89,7 @@ def _answer(value: Any, prompt: Conversation, where: str) -> str | None:
         return value
     turns = conversation(value, where)
     if turns[-1].role != "assistant":
-        raise UserError(f"{where}: the last message of chosen and rejected must be the assistant's.")
+        raise Unusable(where, _NO_ANSWER)
     before = turns[:-1]
     return turns[-1].content if not before or prompt[-len(before) :] == before else None
 
@@ -96,7 +97,7 @@ def _answer(value: Any, prompt: Conversation, where: str) -> str | None:
 def _turns(value: Any, where: str) -> Conversation:
     turns = parse_transcript(value, where) if isinstance(value, str) else conversation(value, where)
     if turns[-1].role != "assistant" or len(turns) < 2:
-        raise UserError(f"{where}: the conversation must end with an assistant's answer to a prompt.")
+        raise Unusable(where, _NO_ANSWER)
     return turns
 
 

@@ -11,7 +11,7 @@ from charter.errors import UserError
 from charter.feedback.formats.convert import GIVES, as_kind
 from charter.feedback.formats.detect import Format, Kind, Record, detect, style_of
 from charter.feedback.formats.files import read_rows
-from charter.feedback.formats.source_rows import Unusable
+from charter.feedback.formats.source_rows import SourceRow, Unusable
 from charter.records import Demonstration, Preference, Rated, Scored
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,19 @@ def load(source: str, split: str = "train") -> Loaded:
         for record in read if isinstance(read, list | tuple) else (read,):
             # Several rows of one prompt often share its id; training keeps what it knows of a row by id.
             unique = replace(record, id=f"{record.id}@{row.key}") if record.id in records else record
-            records[unique.id] = unique
+            records[unique.id] = _encodable(unique, row)
     return Loaded(source, format_, style_of(rows), len(rows), list(records.values()), dropped, first_dropped)
+
+
+def _encodable(record: Record, row: SourceRow) -> Record:
+    """JSON can hold half of a surrogate pair, which no tokenizer and no file takes: better said here than there."""
+    texts = [turn.content for turn in record.prompt]
+    texts += [record.chosen, record.rejected] if isinstance(record, Preference) else [record.completion]
+    try:
+        "".join([record.id, *texts]).encode()
+    except UnicodeEncodeError:
+        raise row.malformed("holds half a character (an unpaired surrogate). Remove it or write it whole") from None
+    return record
 
 
 def read_preferences(source: str, split: str = "train", dropped: Counter[str] | None = None) -> list[Preference]:
