@@ -49,6 +49,23 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """A prompt with one completion that was found desirable or not. `weight` scales its loss.
+
+    `finished` is as in `Demonstration`.
+    """
+
+    id: str
+    prompt: Conversation
+    completion: str
+    desirable: bool
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    weight: float = 1.0
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Preference:
     """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
 
@@ -65,19 +82,6 @@ class Preference:
     rater: str = ""
     chosen_finished: bool = True
     rejected_finished: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """A prompt with one completion and a verdict on it: unpaired feedback. `weight` scales its loss."""
-
-    id: str
-    prompt: Conversation
-    completion: str
-    desirable: bool
-    clauses: tuple[str, ...] = ()
-    source: str = ""
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,32 @@ def scored_from(row: Mapping[str, Any]) -> Scored:
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has lists where the records have tuples."""
     return {**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+
+
+def rated_sides(pair: Preference) -> tuple[Rated, Rated]:
+    """A pair as two rated completions: chosen is desirable, rejected is not; both weigh the pair's strength."""
+    return (
+        Rated(
+            f"{pair.id}/chosen",
+            pair.prompt,
+            pair.chosen,
+            True,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.chosen_finished,
+        ),
+        Rated(
+            f"{pair.id}/rejected",
+            pair.prompt,
+            pair.rejected,
+            False,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.rejected_finished,
+        ),
+    )
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -20,7 +20,7 @@ FILES = {
     "coconot-pref/coconot_pref.jsonl": (PAIRS, "strings", 927),
     "llamafactory-demos/dpo_en_demo.json": (PAIRS, "messages", 300),
     "llamafactory-demos/v1_dpo_demo.jsonl": (PAIRS, "messages", 10),
-    "llamafactory-demos/kto_en_demo.json": (("unpaired preference", "rated"), "messages", 300),
+    "llamafactory-demos/kto_en_demo.json": (("unpaired preference", "ratings"), "messages", 300),
     "llamafactory-demos/v1_sft_demo.jsonl": (CHAT, "messages", 500),
     "llamafactory-demos/identity.json": (ALPACA, "strings", 91),
     "gpteacher/roleplay-simple-deduped-roleplay-instruct.json": (ALPACA, "strings", 1923),
@@ -51,7 +51,7 @@ def test_a_published_file_is_read_whole(name: str) -> None:
 
 def test_ratings_of_a_published_file_keep_both_verdicts() -> None:
     loaded = load(str(real("llamafactory-demos/kto_en_demo.json")))
-    rated, _ = loaded.as_kind("rated")
+    rated, _ = loaded.as_kind("ratings")
     assert sum(one.desirable for one in rated) == 150
     imitated, left = loaded.as_kind("demonstrations")
     assert len(imitated) == left["undesirable completion"] == 150

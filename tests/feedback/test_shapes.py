@@ -43,6 +43,11 @@ DEMONSTRATIONS: dict[str, tuple[dict[str, Any], str, Conversation]] = {
         "prompt and completion",
         SKY,
     ),
+    "TRL prompt-completion, prompt repeated": (
+        {"prompt": [ASKED], "completion": [ASKED, said("Blue.")]},
+        "prompt and completion",
+        SKY,
+    ),
     "TRL language modelling, conversational": ({"messages": [ASKED, said("Blue.")]}, "chat messages", SKY),
     "OpenAI fine-tuning": (
         {
@@ -282,7 +287,7 @@ BAD: dict[str, tuple[list[dict[str, Any]], str]] = {
     "messages that are text": ([{"messages": "Hi"}], "list of messages"),
     "content that is a number": ([{"messages": [{"role": "user", "content": 3}, said("a")]}], "must be a string"),
     "a prompt that ends with the answer": ([{"prompt": [ASKED, said("a")], "completion": "b"}], "last message"),
-    "a completion of two turns": ([{"prompt": "a", "completion": [ASKED, said("b")]}], "one message"),
+    "a completion that answers another prompt": ([{"prompt": "a", "completion": [ASKED, said("b")]}], "one message"),
     "an empty prompt": ([{"prompt": " ", "completion": "b"}], "no prompt"),
     "an instruction without output": ([{"instruction": "a", "output": "b"}, {"instruction": "a"}], '"output"'),
     "OpenAI without the other side": ([{"input": {"messages": [ASKED]}, "preferred_output": [said("a")]}], "non_pref"),
@@ -401,4 +406,4 @@ def test_the_examples_of_the_docs_are_read(tmp_path: Path) -> None:
         assert loaded.records or loaded.dropped == {"plain text, without a prompt and an answer": 1}
         kinds.add(loaded.format.kind)
     assert len(whole) > 12
-    assert kinds == {"preferences", "demonstrations", "rated", "scored"}
+    assert kinds == {"preferences", "demonstrations", "ratings", "scored"}

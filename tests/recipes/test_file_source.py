@@ -36,6 +36,7 @@ def recipe_of(folder: Path, base: Path, methods: str, *sources: str) -> Recipe:
     return load_recipe(path)
 
 
+SHORT = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]}]
 SFT, DPO = "{method: sft}", "{method: dpo}"
 
 
@@ -59,11 +60,18 @@ def test_files_of_different_shapes_meet_in_one_recipe(tmp_path: Path, tiny_base:
     assert {row["completion"] for row in rows} == {"It is rain.", "It is snow.", "Fog."}
 
 
-def test_rows_left_out_while_reading_are_counted_in_the_data_stage(tmp_path: Path, tiny_base: Path) -> None:
+def test_rated_completions_are_kept_whole_and_their_desirable_ones_imitated(tmp_path: Path, tiny_base: Path) -> None:
     data = write(tmp_path, {**ALPACA, "label": True}, {**ALPACA, "label": False})
     found = gathered(tmp_path, recipe_of(tmp_path, tiny_base, SFT, f"{{path: {data}}}"))
-    assert found["demonstrations"] == 1
-    assert found["dropped"] == {"undesirable completion": 1}
+    assert (found["demonstrations"], found["ratings"], found["dropped"]) == (1, 2, {})
+    rows = [json.loads(line) for line in (tmp_path / "data" / "ratings.jsonl").read_text().splitlines()]
+    assert sorted(row["desirable"] for row in rows) == [False, True]
+
+
+def test_rows_left_out_while_reading_are_counted_in_the_data_stage(tmp_path: Path, tiny_base: Path) -> None:
+    data = write(tmp_path, {"messages": [{"role": "user", "content": "Hi"}]}, *SHORT)
+    found = gathered(tmp_path, recipe_of(tmp_path, tiny_base, SFT, f"{{path: {data}}}"))
+    assert (found["demonstrations"], found["dropped"]) == (1, {"ends without an assistant's turn": 1})
 
 
 def test_scored_completions_are_paired_for_a_stage_that_reads_pairs(tmp_path: Path) -> None:

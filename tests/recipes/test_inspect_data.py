@@ -47,7 +47,7 @@ def test_lengths_duplicates_and_drops_of_pairs(tmp_path: Path, tiny_base: Path) 
     assert sum(use.dropped.values()) == use.records - use.usable
     # Alone, the chosen sides all fit.
     assert found.records["demonstrations"].usable == 6
-    assert found.records["rated"].records == 12
+    assert found.records["ratings"].records == 12
     assert (found.lengths["prompt"].min, found.lengths["prompt"].max) == (AROUND + 10, AROUND + 10)
     assert (found.lengths["chosen"].min, found.lengths["chosen"].max) == (2, 30)
     assert found.lengths["row"].max == AROUND + 10 + 30 + 10

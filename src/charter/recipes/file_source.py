@@ -10,17 +10,18 @@ from pathlib import Path
 from charter.errors import UserError
 from charter.feedback.formats import is_file, load
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference
+from charter.records import Demonstration, Preference, Rated
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """Pairs where the file holds them, else completions to imitate; never both. `dropped` counts by reason."""
+    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason."""
 
     preferences: list[Preference]
     demonstrations: list[Demonstration]
+    ratings: list[Rated]
     dropped: Counter[str]
 
 
@@ -37,14 +38,17 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     loaded = load(source.path, source.split)
     if loaded.format.kind == "preferences" or ("preferences" in loaded.gives and (pairs or source.holdout)):
         found, dropped = loaded.as_kind("preferences")
-        return FileRows(found, [], dropped)
+        return FileRows(found, [], [], dropped)
     if source.holdout:
         raise UserError(
             f'{source.path}: `holdout` keeps preference pairs for testing, and "{loaded.format.name}" holds none. '
             "Take `holdout` out."
         )
+    if loaded.format.kind == "ratings":
+        rated, dropped = loaded.as_kind("ratings")
+        return FileRows([], [], rated, dropped)
     completions, dropped = loaded.as_kind("demonstrations")
-    return FileRows([], completions, dropped)
+    return FileRows([], completions, [], dropped)
 
 
 def check_files(recipe: Recipe) -> None:

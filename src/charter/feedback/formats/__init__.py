@@ -4,7 +4,7 @@
 tells first what it is. The shapes are listed in docs/data.md.
 """
 
-from charter.feedback.formats.convert import chosen_sides
+from charter.feedback.formats.convert import chosen_sides, desirable_ones
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.files import is_file
 from charter.feedback.formats.preferences import preference_of
@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "Loaded",
     "chosen_sides",
+    "desirable_ones",
     "is_file",
     "load",
     "parse_transcript",

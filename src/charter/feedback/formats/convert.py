@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.ratings import deciding_score
-from charter.records import Conversation, Demonstration, Preference, Rated, Scored
+from charter.records import Conversation, Demonstration, Preference, Rated, Scored, rated_sides
 
 GIVES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
     "demonstrations": ("demonstrations",),
-    "preferences": ("preferences", "demonstrations", "rated"),
-    "rated": ("rated", "demonstrations"),
+    "preferences": ("preferences", "demonstrations", "ratings"),
+    "ratings": ("ratings", "demonstrations"),
     "scored": ("scored", "preferences", "demonstrations"),
 }
 """What records of a kind can also be read as."""
@@ -24,8 +24,10 @@ def as_kind(records: Sequence[Any], kind: Kind, wanted: Kind) -> tuple[list[Any]
     if kind == wanted:
         return list(records), Counter()
     if kind == "preferences":
-        return (chosen_sides(records) if wanted == "demonstrations" else both_sides(records)), Counter()
-    if kind == "rated":
+        if wanted == "demonstrations":
+            return list(chosen_sides(records)), Counter()
+        return [side for pair in records for side in rated_sides(pair)], Counter()
+    if kind == "ratings":
         return desirable_ones(records)
     return score_pairs(records) if wanted == "preferences" else best_ones(records)
 
@@ -37,18 +39,13 @@ def chosen_sides(preferences: Iterable[Preference]) -> list[Demonstration]:
     ]
 
 
-def both_sides(preferences: Iterable[Preference]) -> list[Rated]:
-    """Each pair as a desirable and an undesirable completion."""
-    return [
-        Rated(f"{p.id}/{name}", p.prompt, completion, name == "chosen", p.clauses, p.source)
-        for p in preferences
-        for name, completion in (("chosen", p.chosen), ("rejected", p.rejected))
-    ]
-
-
 def desirable_ones(rated: Sequence[Rated]) -> tuple[list[Demonstration], Counter[str]]:
     """The desirable completions, to imitate."""
-    kept = [Demonstration(r.id, r.prompt, r.completion, r.clauses, r.source, r.weight) for r in rated if r.desirable]
+    kept = [
+        Demonstration(r.id, r.prompt, r.completion, r.clauses, r.source, r.weight, r.finished)
+        for r in rated
+        if r.desirable
+    ]
     return kept, +Counter({"undesirable completion": len(rated) - len(kept)})
 
 

@@ -52,16 +52,17 @@ def prompt_and_completion(row: SourceRow) -> tuple[Conversation, str]:
     prompt = prompt_of(row)
     if prompt is None:
         raise row.malformed(f"has no prompt, or an empty one (its keys: {', '.join(map(str, row.values))})")
-    return prompt, _completion(row.values[name], name, row)
+    return prompt, _completion(row.values[name], name, prompt, row)
 
 
-def _completion(value: Any, name: str, row: SourceRow) -> str:
+def _completion(value: Any, name: str, prompt: Conversation, row: SourceRow) -> str:
     if isinstance(value, str):
         return value
     turns = conversation(value, row.where)
-    if len(turns) != 1 or turns[0].role != "assistant":
-        raise row.malformed(f'"{name}" must be a string or one message of the assistant')
-    return turns[0].content
+    before = turns[:-1]
+    if turns[-1].role != "assistant" or (before and prompt[-len(before) :] != before):
+        raise row.malformed(f'"{name}" must be a string or one message of the assistant, after the prompt\'s')
+    return turns[-1].content
 
 
 def _demonstration(row: SourceRow, prompt: Conversation, completion: str, weight: float) -> Demonstration:

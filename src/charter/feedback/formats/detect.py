@@ -12,7 +12,7 @@ from charter.feedback.formats.source_rows import SourceRow
 from charter.feedback.formats.turns import is_transcript
 from charter.records import Demonstration, Preference, Rated, Scored
 
-Kind = Literal["demonstrations", "preferences", "rated", "scored"]
+Kind = Literal["demonstrations", "preferences", "ratings", "scored"]
 Record = Demonstration | Preference | Rated | Scored
 Columns = frozenset[str]
 
@@ -65,7 +65,7 @@ FORMATS: Final[tuple[Format, ...]] = (
         preferences.preference,
     ),
     Format("UltraFeedback completions", "scored", _has("instruction", "completions"), ratings.ultrafeedback),
-    Format("unpaired preference", "rated", _verdict, ratings.rated),
+    Format("unpaired preference", "ratings", _verdict, ratings.rated),
     Format(
         "scored completions",
         "scored",

@@ -41,7 +41,7 @@ def rated(row: SourceRow) -> Rated:
     else:
         prompt, completion = prompt_and_completion(row)
     weight = row.number("weight", 1.0, 0.0, 1e6)
-    return Rated(row.id, prompt, completion, word in _TRUE, row.clauses, row.where, weight)
+    return Rated(row.id, prompt, completion, word in _TRUE, row.clauses, row.where, weight, row.flag("finished"))
 
 
 def scored(row: SourceRow) -> Scored:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _WORDS: Final[dict[Kind, str]] = {
     "demonstrations": "demonstrations (a prompt with a completion to imitate)",
     "preferences": "preference pairs (a prompt with a chosen and a rejected completion)",
-    "rated": "unpaired feedback (a prompt, a completion, and whether it is desirable)",
+    "ratings": "unpaired feedback (a prompt, a completion, and whether it is desirable)",
     "scored": "scored completions",
 }
 
@@ -115,7 +115,7 @@ def read_demonstrations(source: str, split: str = "train", dropped: Counter[str]
 
 def read_rated(source: str, split: str = "train", dropped: Counter[str] | None = None) -> list[Rated]:
     """Completions marked desirable or not; both sides of pairs as well."""
-    return _read(source, split, "rated", dropped)
+    return _read(source, split, "ratings", dropped)
 
 
 def read_scored(source: str, split: str = "train", dropped: Counter[str] | None = None) -> list[Scored]:
