@@ -168,7 +168,8 @@ def _use(loaded: Loaded, kind: Kind, format_: ChatFormat, max_tokens: int, notes
             if isinstance(record, Preference):
                 groups, reasons = preference_groups([record], format_, max_tokens)
             else:
-                row = Demonstration(record.id, record.prompt, record.completion)
+                finished = getattr(record, "finished", True)
+                row = Demonstration(record.id, record.prompt, record.completion, finished=finished)
                 groups, _, reasons = demonstration_groups([row], format_, max_tokens)
         except UserError as error:
             if not dropped[_REFUSED]:
