@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.overlap import near_duplicates, shingles
+from charter.overlap import near_duplicates, near_duplicates_within, shingles
 
 WORDS = st.lists(st.sampled_from(["how", "do", "i", "make", "a", "cake", "lock", "pick"]), max_size=9)
 TEXTS = st.lists(WORDS.map(" ".join), max_size=6)
@@ -29,6 +29,18 @@ def test_every_pair_above_the_threshold_and_no_other(texts: list[str], others: l
         for i, text in enumerate(texts)
         for j, other in enumerate(others)
         if jaccard(text, other) >= threshold
+    }
+    assert found == wanted
+
+
+@given(TEXTS, st.sampled_from([0.2, 0.5, 0.8, 1.0]))
+def test_within_one_list_every_pair_above_the_threshold_and_no_other(texts: list[str], threshold: float) -> None:
+    found = {(i, j): similarity for i, j, similarity in near_duplicates_within(texts, threshold)}
+    wanted = {
+        (i, j): jaccard(texts[i], texts[j])
+        for j in range(len(texts))
+        for i in range(j)
+        if jaccard(texts[i], texts[j]) >= threshold
     }
     assert found == wanted
 

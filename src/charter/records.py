@@ -49,6 +49,23 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """A prompt with one completion that was found desirable or not. `weight` scales its loss.
+
+    `finished` is as in `Demonstration`.
+    """
+
+    id: str
+    prompt: Conversation
+    completion: str
+    desirable: bool
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    weight: float = 1.0
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Preference:
     """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
 
@@ -65,6 +82,18 @@ class Preference:
     rater: str = ""
     chosen_finished: bool = True
     rejected_finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A prompt with one completion and its scores by name, on whatever scales their source uses; higher is better."""
+
+    id: str
+    prompt: Conversation
+    completion: str
+    scores: Mapping[str, float]
+    clauses: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +174,52 @@ def as_row(record: Any) -> dict[str, Any]:
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:
     """The Demonstration that `as_row` wrote."""
-    return Demonstration(
-        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
-    )
+    return Demonstration(**_fields(row))
 
 
 def preference_from(row: Mapping[str, Any]) -> Preference:
     """The Preference that `as_row` wrote."""
-    return Preference(
-        **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+    return Preference(**_fields(row))
+
+
+def rated_from(row: Mapping[str, Any]) -> Rated:
+    """The Rated that `as_row` wrote."""
+    return Rated(**_fields(row))
+
+
+def scored_from(row: Mapping[str, Any]) -> Scored:
+    """The Scored that `as_row` wrote."""
+    return Scored(**_fields(row))
+
+
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the records have tuples."""
+    return {**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+
+
+def rated_sides(pair: Preference) -> tuple[Rated, Rated]:
+    """A pair as two rated completions: chosen is desirable, rejected is not; both weigh the pair's strength."""
+    return (
+        Rated(
+            f"{pair.id}/chosen",
+            pair.prompt,
+            pair.chosen,
+            True,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.chosen_finished,
+        ),
+        Rated(
+            f"{pair.id}/rejected",
+            pair.prompt,
+            pair.rejected,
+            False,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.rejected_finished,
+        ),
     )
 
 

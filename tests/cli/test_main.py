@@ -13,7 +13,7 @@ from charter import __version__
 
 VERBS = [
     "init", "lint", "show", "diff", "align", "train", "train sft", "train dpo", "generate", "logprobs", "eval",
-    "compare", "regress", "judge", "judge score", "judge calibrate",
+    "compare", "regress", "judge", "judge score", "judge calibrate", "data", "data inspect",
 ]  # fmt: skip
 
 

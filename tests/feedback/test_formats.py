@@ -95,7 +95,7 @@ def test_conversations_that_part_before_the_last_turn_are_compared_where_they_pa
     [
         ({"prompt": "Hi", "rejected": "No."}, '"chosen"'),
         ({"prompt": "Hi", "chosen": "Yes."}, '"rejected"'),
-        ({"prompt": "Hi", "chosen": "", "rejected": "No."}, '"chosen"'),
+        ({"prompt": "Hi", "chosen": [], "rejected": "No."}, '"chosen"'),
         ({"prompt": "Hi", "chosen": 5, "rejected": "No."}, "int"),
         ({"chosen": "Yes.", "rejected": "No."}, '"prompt"'),
         ({"prompt": "Hi", "chosen": [user("Hi")], "rejected": [said("No.")]}, "assistant"),

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, document, evaluate, generate, judge, logprobs, train
+from charter.cli import align, data, document, evaluate, generate, judge, logprobs, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
@@ -59,6 +59,7 @@ app.command("show")(document.show)
 app.command("diff")(document.diff)
 app.command("align")(align.align)
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.command("generate")(generate.generate)
 app.command("logprobs")(logprobs.logprobs)
 app.command("eval")(evaluate.eval_)

@@ -10,13 +10,13 @@ import typer
 from charter.training.catalogue import CATALOGUE
 
 app = typer.Typer(
-    help="Train a model by one method on preference data.",
+    help="Train a model by one method on one file.",
     epilog="Example: charter train sft --model smollm2 --data pairs.jsonl --out runs/sft",
     no_args_is_help=True,
 )
 
 Model = Annotated[str, typer.Option(help="Model to train, by its one-string name.")]
-Data = Annotated[str, typer.Option(help="Preference rows: a JSONL file or a hub id.")]
+Data = Annotated[str, typer.Option(help="JSONL, JSON, Parquet or CSV in any shape of docs/data.md, or a hub id.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the result is OUT/model.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with the method's settings; every key is checked.")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,18 +14,20 @@ from charter.document import Charter
 from charter.evaluation import load_suite
 from charter.feedback.answers import label_benign, label_pairs
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
-from charter.feedback.formats import read_preferences
+from charter.feedback.formats import chosen_sides, desirable_ones
 from charter.feedback.pairs import BuiltinPair, load_benign_prompts, load_pairs
 from charter.overlap import near_duplicates
 from charter.ports import Judge, TextModel
 from charter.progress import Bar
+from charter.recipes.file_source import read_file, wants_pairs
 from charter.recipes.recipe import DataSettings, FileSource, Recipe
-from charter.records import Conversation, Demonstration, Preference, Sampling, as_row, write_jsonl, write_text
+from charter.records import Conversation, Demonstration, Preference, Rated, Sampling, as_row, write_jsonl, write_text
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, HELDOUT, COUNTS = (
+DEMONSTRATIONS, PREFERENCES, RATINGS, HELDOUT, COUNTS = (
     "demonstrations.jsonl",
     "preferences.jsonl",
+    "ratings.jsonl",
     "heldout.jsonl",
     "counts.json",
 )
@@ -32,6 +35,8 @@ MAX_OVERLAP = 0.5
 
 
 T = TypeVar("T")
+Record = Demonstration | Preference | Rated
+R = TypeVar("R", Demonstration, Preference, Rated)
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Rows:
 
     demonstrations: list[Demonstration] = field(default_factory=list)
     preferences: list[Preference] = field(default_factory=list)
+    ratings: list[Rated] = field(default_factory=list)
     heldout: list[Preference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -87,7 +93,7 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
             labelled = contrast_pairs(charter, asked, model, judge, sampling, lambda done, _: bar.update(done))
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     for source in settings.files:
-        _add_file(rows, source, recipe.seed)
+        _add_file(rows, source, recipe.seed, wants_pairs(recipe))
     _drop_measured(rows, recipe.suites)
     return _write(rows, folder)
 
@@ -112,43 +118,58 @@ def _add(rows: Rows, demonstrations: list[Demonstration], preferences: list[Pref
     rows.counts += counts
 
 
-def _add_file(rows: Rows, source: FileSource, seed: int) -> None:
-    preferences = read_preferences(source.path, source.split)
+def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
+    found = read_file(source, pairs)
     name = Path(source.path).name
-    random.Random(f"{seed}/{name}").shuffle(preferences)
-    preferences = preferences[: source.limit]
+    draw = random.Random(f"{seed}/{name}")
+    # Training keeps what it knows of a row by its id: two files may both have a row "1".
+    gathered: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.heldout, *rows.ratings)
+    taken = {row.id for row in gathered}
+    preferences = [_stamped(row, source, taken) for row in _shuffled(found.preferences, draw, source.limit)]
+    demonstrations = [_stamped(row, source, taken) for row in _shuffled(found.demonstrations, draw, source.limit)]
+    ratings = [_stamped(row, source, taken) for row in _shuffled(found.ratings, draw, source.limit)]
     # Split by the first user turn, not by row: the same question never stands on both sides.
     prompts = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(prompts)
     held = set(prompts[: round(len(prompts) * source.holdout)])
-    taken = {row.id for row in rows.demonstrations} | {row.id for row in (*rows.preferences, *rows.heldout)}
-    for preference in preferences:
-        # Training keeps what it knows of a row by its id: two files may both have a row "1".
-        identity = preference.id if preference.id not in taken else f"{source.path}:{preference.id}"
-        stamped = replace(preference, id=identity, source=name)
-        if _first_user(preference.prompt) in held:
-            rows.heldout.append(stamped)
-        else:
-            rows.preferences.append(stamped)
-            rows.demonstrations.append(
-                Demonstration(identity, preference.prompt, preference.chosen, preference.clauses, name)
-            )
-    rows.counts[f"{name}: pairs"] += len(preferences)
+    kept = [row for row in preferences if _first_user(row.prompt) not in held]
+    rows.heldout += [row for row in preferences if _first_user(row.prompt) in held]
+    rows.preferences += kept
+    rows.ratings += ratings
+    rows.demonstrations += [*chosen_sides(kept), *demonstrations, *desirable_ones(ratings)[0]]
+    found_here: dict[str, Sequence[Record]] = {
+        "pairs": preferences,
+        "demonstrations": demonstrations,
+        "ratings": ratings,
+    }
+    rows.counts += Counter({f"{name}: {what}": len(these) for what, these in found_here.items()})
+    rows.dropped += found.dropped
+
+
+def _shuffled(found: Sequence[T], draw: random.Random, limit: int | None) -> list[T]:
+    drawn = list(found)
+    draw.shuffle(drawn)
+    return drawn[:limit]
+
+
+def _stamped(row: R, source: FileSource, taken: Collection[str]) -> R:
+    identity = row.id if row.id not in taken else f"{source.path}:{row.id}"
+    return replace(row, id=identity, source=Path(source.path).name)
 
 
 def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
     measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
     measured += [_first_user(preference.prompt) for preference in rows.heldout]
-    prompts = [*(row.prompt for row in rows.demonstrations), *(row.prompt for row in rows.preferences)]
-    texts = [_first_user(prompt) for prompt in prompts]
-    close = {index for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
+    trained: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.ratings)
+    texts = list({_first_user(row.prompt): None for row in trained})
+    close = {texts[index] for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
     if not close:
         return
-    split = len(rows.demonstrations)
-    rows.dropped["prompt is a near-duplicate of an evaluation prompt"] += len({texts[i] for i in close})
-    rows.demonstrations = [row for i, row in enumerate(rows.demonstrations) if i not in close]
-    rows.preferences = [row for i, row in enumerate(rows.preferences) if i + split not in close]
+    rows.dropped["prompt is a near-duplicate of an evaluation prompt"] += len(close)
+    rows.demonstrations = [row for row in rows.demonstrations if _first_user(row.prompt) not in close]
+    rows.preferences = [row for row in rows.preferences if _first_user(row.prompt) not in close]
+    rows.ratings = [row for row in rows.ratings if _first_user(row.prompt) not in close]
 
 
 def _first_user(prompt: Conversation) -> str:
@@ -158,13 +179,15 @@ def _first_user(prompt: Conversation) -> str:
 def _write(rows: Rows, folder: Path) -> dict[str, Any]:
     write_jsonl(folder / DEMONSTRATIONS, map(as_row, rows.demonstrations))
     write_jsonl(folder / PREFERENCES, map(as_row, rows.preferences))
+    write_jsonl(folder / RATINGS, map(as_row, rows.ratings))
     write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
     write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
     return {
         "demonstrations": len(rows.demonstrations),
         "preferences": len(rows.preferences),
+        "ratings": len(rows.ratings),
         "heldout": len(rows.heldout),
         "counts": dict(rows.counts),
         "dropped": dict(rows.dropped),
-        "digests": {name: file_digest(folder / name) for name in (DEMONSTRATIONS, PREFERENCES, HELDOUT)},
+        "digests": {name: file_digest(folder / name) for name in (DEMONSTRATIONS, PREFERENCES, RATINGS, HELDOUT)},
     }

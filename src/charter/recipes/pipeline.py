@@ -18,6 +18,7 @@ from charter.models.loading import load_model, model_digest, resolve
 from charter.progress import Bar
 from charter.recipes.account import write_account
 from charter.recipes.data_stage import HELDOUT, build_data, needs_model
+from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
@@ -119,7 +120,7 @@ class _Alignment:
         sources = recipe.data.model_dump(mode="json")
         for entry in sources["files"]:
             if is_file(entry["path"]):
-                entry["sha256"] = file_digest(Path(entry["path"]).expanduser())
+                entry["sha256"] = source_digest(entry["path"])
 
         def work(folder: Path) -> dict[str, Any]:
             from charter.models.generation.local import LocalTextModel

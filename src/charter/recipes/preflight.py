@@ -7,10 +7,10 @@ from pathlib import Path
 
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_names
-from charter.feedback.formats import is_file, read_preferences
 from charter.models.loading import resolve
 from charter.models.names import is_endpoint
 from charter.recipes.data_stage import needs_model
+from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
 
 METRIC_SUITES: Mapping[str, str] = {
@@ -40,10 +40,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
         )
-    for source in recipe.data.files:
-        # A hub dataset is looked at when its stage comes: asking twice would download it here.
-        if is_file(source.path):
-            read_preferences(source.path, source.split)
+    check_files(recipe)
     check_trainable(recipe.model)
 
 

@@ -67,9 +67,9 @@ class ContrastSource(_Part):
 
 
 class FileSource(_Part):
-    """A file or hub dataset of preferences."""
+    """A file or hub dataset: preference pairs, or completions to imitate."""
 
-    path: str = Field(description="JSONL file, or hub id `org/name`.")
+    path: str = Field(description="JSONL, JSON, Parquet or CSV file, a folder of them, or hub id `org/name`.")
     split: str = Field("train", description="Split of a hub dataset.")
     limit: int | None = Field(None, ge=1, description="At most this many rows, drawn by the seed.")
     holdout: float = Field(0.0, ge=0, le=0.5, description="Share of prompts kept out of training, to test on.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ from pydantic import ValidationError
 
 from charter.document.marked import Marked, read_yaml
 from charter.errors import UserError
-from charter.feedback.formats import read_preferences
+from charter.feedback.formats import load
 from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
-from charter.records import Demonstration
+from charter.records import write_text
 from charter.store.runfolder import RunFolder
-from charter.training.catalogue import CATALOGUE, Reads, method
+from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import Trained
 from charter.training.settings import TrainSettings
 
@@ -23,17 +24,13 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
     """Train by the method of that name into `out`; resumes what is there. Raises UserError on wrong input."""
     chosen = method(name)
     settings = _settings(chosen.settings, read_yaml(config) if config else None)
-    rows = _rows(data, CATALOGUE[name].reads)
+    rows, unread = load(data).as_kind(CATALOGUE[name].reads)
     check_trainable(model)
     with RunFolder(out).locked():
-        return chosen.run(model, rows, settings, out)
-
-
-def _rows(data: str, reads: Reads) -> list[Any]:
-    preferences = read_preferences(data)
-    if reads == "preferences":
-        return list(preferences)
-    return [Demonstration(row.id, row.prompt, row.chosen, row.clauses, row.source) for row in preferences]
+        trained = chosen.run(model, rows, settings, out)
+        trained.dropped.update(unread)
+        write_text(out / "dropped.json", json.dumps(dict(trained.dropped), indent=1))
+        return trained
 
 
 def _settings(kind: type[TrainSettings], marked: Marked | None) -> TrainSettings:
