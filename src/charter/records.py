@@ -49,9 +49,27 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """A prompt with one completion that was found desirable or not. `weight` scales its loss.
+
+    `finished` is as in `Demonstration`.
+    """
+
+    id: str
+    prompt: Conversation
+    completion: str
+    desirable: bool
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+    weight: float = 1.0
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Preference:
     """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
 
+    Methods on pairs weigh a pair's loss by its strength.
     `chosen_finished` and `rejected_finished` are as in `Demonstration`.
     """
 
@@ -154,6 +172,32 @@ def preference_from(row: Mapping[str, Any]) -> Preference:
     """The Preference that `as_row` wrote."""
     return Preference(
         **{**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+    )
+
+
+def rated_sides(pair: Preference) -> tuple[Rated, Rated]:
+    """A pair as two rated completions: chosen is desirable, rejected is not; both weigh the pair's strength."""
+    return (
+        Rated(
+            f"{pair.id}/chosen",
+            pair.prompt,
+            pair.chosen,
+            True,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.chosen_finished,
+        ),
+        Rated(
+            f"{pair.id}/rejected",
+            pair.prompt,
+            pair.rejected,
+            False,
+            pair.clauses,
+            pair.source,
+            pair.strength,
+            pair.rejected_finished,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="Model to train, by its one-string name.")]
-Data = Annotated[str, typer.Option(help="Preference rows: a JSONL file or a hub id.")]
+Data = Annotated[str, typer.Option(help="Preference pairs (for kto also rated completions): a JSONL file or a hub id.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the result is OUT/model.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with the method's settings; every key is checked.")]
 

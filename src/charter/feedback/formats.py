@@ -25,7 +25,7 @@ def read_preferences(source: str, split: str = "train") -> list[Preference]:
     shape that is none of those above.
     """
     preferences: dict[str, Preference] = {}
-    for key, where, row in _rows(source, split):
+    for key, where, row in source_rows(source, split):
         preference = preference_of(row, where, key)
         if preference.id in preferences:
             # Several pairs of one prompt often share its id; training keeps what it knows of a row by id.
@@ -52,7 +52,7 @@ def preference_of(row: Mapping[str, Any], where: str, key: str) -> Preference:
     identity = str(row["id"]) if row.get("id") is not None else key
     if row.get("prompt") or row.get("messages"):
         prompt = conversation_of(row, where)
-        sides = [_answer(side, prompt, where) for side in (chosen, rejected)]
+        sides = [answer_to(side, prompt, where) for side in (chosen, rejected)]
         if None not in sides:
             return Preference(identity, prompt, str(sides[0]), str(sides[1]), source=where)
     chosen_turns, rejected_turns = _turns(chosen, where), _turns(rejected, where)
@@ -93,13 +93,13 @@ def _turns(value: Any, where: str) -> Conversation:
     return turns
 
 
-def _answer(value: Any, prompt: Conversation, where: str) -> str | None:
+def answer_to(value: Any, prompt: Conversation, where: str) -> str | None:
     """The answer to `prompt`; None when the side is a conversation of its own that goes on after the prompt."""
     if isinstance(value, str):
         return value
     turns = conversation_of({"messages": value}, where)
     if turns[-1].role != "assistant":
-        raise UserError(f"{where}: the last message of chosen and rejected must be the assistant's.")
+        raise UserError(f"{where}: the last message of an answer must be the assistant's.")
     before = turns[:-1]
     return turns[-1].content if not before or prompt[-len(before) :] == before else None
 
@@ -110,7 +110,8 @@ def is_file(source: str) -> bool:
     return path.exists() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~"))
 
 
-def _rows(source: str, split: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def source_rows(source: str, split: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(id, where it stands, row) of a JSONL file or a hub dataset. Raises UserError when it cannot be read."""
     if is_file(source):
         path = Path(source).expanduser()
         for number, row in read_jsonl(path):

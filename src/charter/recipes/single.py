@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from charter.document.marked import Marked, read_yaml
 from charter.errors import UserError
 from charter.feedback.formats import read_preferences
+from charter.feedback.ratings import read_ratings
 from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
 from charter.records import Demonstration
@@ -30,6 +31,8 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
 
 
 def _rows(data: str, reads: Reads) -> list[Any]:
+    if reads == "ratings":
+        return list(read_ratings(data))
     preferences = read_preferences(data)
     if reads == "preferences":
         return list(preferences)
