@@ -12,8 +12,8 @@ from commands import COMMAND, ENVIRONMENT, charter
 from charter import __version__
 
 VERBS = [
-    "init", "lint", "show", "diff", "align", "train", "train sft", "train dpo", "generate", "logprobs", "eval",
-    "compare", "regress", "judge", "judge score", "judge calibrate",
+    "init", "lint", "show", "diff", "align", "train", "train sft", "train dpo", "train kto", "generate", "logprobs",
+    "eval", "compare", "regress", "judge", "judge score", "judge calibrate",
 ]  # fmt: skip
 
 

@@ -87,7 +87,7 @@ WRONG: dict[str, tuple[str, str, list[str]]] = {
     "wrong item": ("suites: [harmful_requests]", "suites: [[1]]", ["line 5: suites.0"]),
     "wrong kind": ("    limit: 3", "    kinds: [harmfull]", ["line 8: data.pairs.kinds.0", '"harmful"']),
     "unknown method": ("  - method: dpo", "  - method: dpoo", ["line 19: train.1", '"dpo"', "Methods: sft, dpo"]),
-    "no method": ("  - method: sft", "  - batch_size: 2", ["line 15: train.0", "method: sft"]),
+    "no method": ("  - method: sft", "  - batch_size: 2", ["line 15: train.0: has no method", "one of sft, dpo"]),
     "missing model": ("model: smollm2", "", ["model: is missing", "line 1"]),
     "missing path": ("    - path: a.jsonl", "    - split: train", ["line 12: data.files.0.path: is missing"]),
     "unusable name": ("name: small", "name: ../up", ["line 2: name"]),
