@@ -95,7 +95,7 @@ def test_kto_and_its_gradient_are_trls(frozen: dict[str, Tensor]) -> None:
     reference = {g.key: value for g, value in zip(groups, sums, strict=True)}
     kl = float((frozen["kl_logp_C"] - frozen["kl_reference_C"]).mean().clamp(min=0))
     desirable = {g.key: bool(label) for g, label in zip(groups, frozen["desirable_C"], strict=True)}
-    objective = KtoObjective(reference, desirable, {}, 0.3, 1.3, 0.7, kl)
+    objective = KtoObjective(reference, desirable, {}, 0.3, 1.3, 0.7, kl=kl)
     logp_N = frozen["logp_N"].clone().requires_grad_()
     loss = objective.loss(logp_N, Row(groups), Tally()) / sum(map(objective.weight, groups))
     loss.backward()

@@ -192,6 +192,13 @@ def test_mismatched_completions_go_to_prompts_not_their_own(prompts: list[int], 
         assert made == []
 
 
+def test_mismatched_rows_are_no_longer_than_rows_may_be() -> None:
+    batch = [Group("a", (1,) * 9, ((2,),)), Group("b", (2,), ((3,) * 9,)), Group("c", (3,), ((4, 4),))]
+    assert [group.key for group in mismatched(batch)] == ["a < c", "b < a", "c < b"]
+    assert [group.key for group in mismatched(batch, 11)] == ["a < c", "b < a", "c < b"]
+    assert [group.key for group in mismatched(batch, 10)] == ["b < a", "c < b"]
+
+
 def test_pairs_whose_sides_follow_one_another_lose_no_completion() -> None:
     assert len(mismatched(numbered([0, 0, 1, 1, 2, 2]))) == 6
 

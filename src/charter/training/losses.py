@@ -35,7 +35,7 @@ def robust_dpo_loss(margins_P: Tensor, beta: float, label_smoothing: float) -> T
     """DPO's loss made unbiased for labels flipped with a known chance; it can be negative.
 
     margins_P, beta: as in `dpo_loss`.  label_smoothing: the chance e of a flip, in [0, 0.5).
-    Returns ((1 - e) l(m) - e l(-m)) / (1 - 2e), shape (P,).  Ray Chowdhury et al. 2024 (arXiv 2403.00409), eq. 12.
+    Returns ((1 - e) l(m) - e l(-m)) / (1 - 2e), shape (P,).  Ray Chowdhury et al. 2024 (arXiv 2403.00409).
     """
     kept, flipped = -F.logsigmoid(beta * margins_P), -F.logsigmoid(-beta * margins_P)
     return ((1 - label_smoothing) * kept - label_smoothing * flipped) / (1 - 2 * label_smoothing)
@@ -54,7 +54,7 @@ def hinge_loss(margins_P: Tensor, beta: float) -> Tensor:
     """The hinge of SLiC, on log-ratios: max(0, 1 - beta m), shape (P,).
 
     margins_P, beta: as in `dpo_loss`.  Zhao et al. 2023 (arXiv 2305.10425), in the form with a reference of
-    Liu et al. 2023 (arXiv 2309.06657), section 3.2.
+    Liu et al. 2023 (arXiv 2309.06657).
     """
     return F.relu(1 - beta * margins_P)
 
@@ -77,7 +77,7 @@ def simpo_loss(margins_P: Tensor, beta: float, gamma: float) -> Tensor:
 
     margins_P: per pair, difference of the sides' log-probs, each averaged over its tokens.  gamma: target margin >= 0
     of the reward beta · mean log-prob.
-    Returns -log sigmoid(beta m - gamma), shape (P,).  Meng et al. 2024 (arXiv 2405.14734), eq. 6.
+    Returns -log sigmoid(beta m - gamma), shape (P,).  Meng et al. 2024 (arXiv 2405.14734).
     """
     return -F.logsigmoid(beta * margins_P - gamma)
 
@@ -97,7 +97,7 @@ def kto_loss(ratios_C: Tensor, desirable_C: Tensor, kl: Tensor | float, beta: fl
     ratios_C: log-ratios, summed over tokens.  desirable_C: boolean.  kl: the reference point z >= 0, an estimate of
     KL(policy || reference) without gradient.
     Returns 1 - sigmoid(beta (r - z)) for desirable ones, 1 - sigmoid(beta (z - r)) for the others, shape (C,); the
-    caller weighs the two kinds.  Ethayarajh et al. 2024 (arXiv 2402.01306), eq. 8.
+    caller weighs the two kinds.  Ethayarajh et al. 2024 (arXiv 2402.01306), eq. 7.
     """
     gains_C = beta * (ratios_C - kl)
     # 1 - sigmoid(x) = sigmoid(-x), without the cancellation.

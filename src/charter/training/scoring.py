@@ -48,7 +48,7 @@ def tail_weights(row: Row, alpha: float) -> Tensor:
     """Per completion token (N,), fp32: 1 up to the length of the group's shortest completion, `alpha` beyond.
 
     A weighted sum is then log p(shared length) + alpha · log p(the rest), which takes from a longer side the advantage
-    or burden of its length: LD-DPO, Liu et al. 2024 (arXiv 2409.06411), eq. 10.
+    or burden of its length: LD-DPO, Liu et al. 2024 (arXiv 2409.06411).
     """
     weights: list[float] = []
     for group in row.groups:

@@ -46,7 +46,8 @@ class KtoObjective:
     """Groups of one completion each.
 
     reference: per key, the summed log-prob (1,) under the reference, of the groups and of all `mismatched` ones.
-    desirable: by key.  weights: how much a row counts, by key; 1 where it has no entry.  kl: set for each batch.
+    desirable: by key.  weights: how much a row counts, by key; 1 where it has no entry.
+    max_tokens: mismatched rows longer than that are left out.  kl, of `kl_rows` mismatched rows: set for each batch.
     """
 
     reference: Mapping[str, Tensor]
@@ -55,7 +56,9 @@ class KtoObjective:
     beta: float = 0.1
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
+    max_tokens: int | None = None
     kl: float | None = None
+    kl_rows: int = 0
 
     def weight(self, group: Group) -> float:
         """The row's weight: the loss is a mean over completions, weighted by it."""
@@ -63,12 +66,12 @@ class KtoObjective:
 
     def for_batch(self, batch: Sequence[Group], logprob_sums: LogprobSums) -> KtoObjective:
         """This objective with the batch's KL: the mean log-ratio of mismatched completions, at least zero."""
-        strangers = mismatched(batch)
+        strangers = mismatched(batch, self.max_tokens)
         if not strangers:
-            return replace(self, kl=0.0)
+            return replace(self, kl=0.0, kl_rows=0)
         policy = logprob_sums(strangers)
         ratios = [policy[group.key] - self.reference[group.key] for group in strangers]
-        return replace(self, kl=max(torch.cat(ratios).mean().item(), 0.0))
+        return replace(self, kl=max(torch.cat(ratios).mean().item(), 0.0), kl_rows=len(strangers))
 
     def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
         """Summed loss of a row's completions. Raises ValueError before `for_batch`."""
@@ -86,22 +89,26 @@ class KtoObjective:
             if which_C.any():
                 tally.add(name, rewards_C[which_C].sum(), int(which_C.sum()))
         tally.add("kl", self.kl * row.completions, row.completions)
+        tally.add("kl_rows", self.kl_rows * row.completions, row.completions)
         weights = [kind * self.weight(group) for kind, group in zip(kinds, row.groups, strict=True)]
         return (losses_C * losses_C.new_tensor(weights)).sum()
 
 
-def mismatched(batch: Sequence[Group]) -> list[Group]:
+def mismatched(batch: Sequence[Group], max_tokens: int | None = None) -> list[Group]:
     """The batch's prompts with other rows' completions, for the KL: every completion goes to a prompt not its own.
 
     Rows are taken in the order of their keys, so that the order within a batch changes nothing, and completions are
-    passed on by the smallest step that brings the fewest to a prompt of their own (a prompt can occur several times);
-    those few are left out. A batch of one prompt gives none.
+    passed on by the smallest step that makes the most rows. Left out are those that a prompt of their own would get (a
+    prompt can occur several times) and those longer than `max_tokens`. A batch of one prompt gives none.
     """
     rows = sorted(batch, key=lambda group: group.key)
 
+    def fits(to: Group, of: Group) -> bool:
+        return max_tokens is None or len(to.prompt) + len(of.completions[0]) <= max_tokens
+
     def passed(step: int) -> list[tuple[Group, Group]]:
         pairs = ((rows[i], rows[i - step]) for i in range(len(rows)))
-        return [(to, of) for to, of in pairs if to.prompt != of.prompt]
+        return [(to, of) for to, of in pairs if to.prompt != of.prompt and fits(to, of)]
 
     best: list[tuple[Group, Group]] = []
     for step in range(1, len(rows)):
@@ -117,7 +124,9 @@ def train_kto(model: str, rows: Sequence[Rated], settings: KtoSettings, folder: 
     groups, weights, dropped = single_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, "KTO")
     desirable = {row.id: row.desirable for row in rows}
-    strangers = {group.key: group for batch in batches(groups, settings) for group in mismatched(batch)}
+    strangers = {
+        group.key: group for batch in batches(groups, settings) for group in mismatched(batch, settings.max_tokens)
+    }
     reference = cached_reference(
         CompletionLogprobs(policy.model),
         [*groups, *strangers.values()],
@@ -126,7 +135,13 @@ def train_kto(model: str, rows: Sequence[Rated], settings: KtoSettings, folder: 
         folder / "reference",
     )
     objective = KtoObjective(
-        reference, desirable, weights, settings.beta, settings.desirable_weight, settings.undesirable_weight
+        reference,
+        desirable,
+        weights,
+        settings.beta,
+        settings.desirable_weight,
+        settings.undesirable_weight,
+        settings.max_tokens,
     )
     labels = "".join("+" if desirable[group.key] else "-" for group in groups)
     identity = f"{policy.digest} {labels}"
