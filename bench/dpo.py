@@ -27,7 +27,8 @@ def worker(job: dict[str, Any]) -> None:
 
     from charter.training.layout import Group, Row, pack
     from charter.training.logprobs import sum_by_completion
-    from charter.training.methods.dpo import DpoObjective, DpoSettings
+    from charter.training.methods.dpo import DpoSettings, pair_loss
+    from charter.training.methods.pairs import PairObjective
 
     settings = DpoSettings(learning_rate=RATE, warmup=0, schedule="constant", beta=BETA, batch_size=job["batch"])
     ours = prepare(job, settings)
@@ -43,7 +44,7 @@ def worker(job: dict[str, Any]) -> None:
                 row = Row([batch[i] for i in indices])
                 sums = sum_by_completion(ours.logprobs(row), row).view(-1, 2)
                 reference |= {g.key: s for g, s in zip(row.groups, sums, strict=True)}
-        return ours.step(DpoObjective(reference, BETA), batch, number, job["steps"])
+        return ours.step(PairObjective(pair_loss(settings), reference), batch, number, job["steps"])
 
     take_steps(job, groups, step)
 

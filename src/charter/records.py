@@ -69,6 +69,7 @@ class Rated:
 class Preference:
     """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
 
+    Methods on pairs weigh a pair's loss by its strength.
     `chosen_finished` and `rejected_finished` are as in `Demonstration`.
     """
 

@@ -10,10 +10,12 @@ import pytest
 from commands import COMMAND, ENVIRONMENT, charter
 
 from charter import __version__
+from charter.training.catalogue import CATALOGUE
 
 VERBS = [
-    "init", "lint", "show", "diff", "align", "train", "train sft", "train dpo", "generate", "logprobs", "eval",
-    "compare", "regress", "judge", "judge score", "judge calibrate", "data", "data inspect",
+    "init", "lint", "show", "diff", "align", "train", "generate", "logprobs", "eval", "compare", "regress",
+    "judge", "judge score", "judge calibrate", "data", "data inspect",
+    *(f"train {name}" for name in CATALOGUE),
 ]  # fmt: skip
 
 

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from tiny import groups_of, tiny_model, with_lora
 
 from charter.training.attention import row_attention
+from charter.training.catalogue import CATALOGUE
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
-from charter.training.methods.dpo import DpoObjective
+from charter.training.methods import chi_po, dpo, ipo, ipo_mean, orpo, robust_dpo, simpo, slic
+from charter.training.methods.kto import KtoObjective, mismatched
+from charter.training.methods.pairs import PairLoss, PairObjective
 from charter.training.methods.sft import SftObjective
 from charter.training.scoring import completion_logprob_sums
 from charter.training.settings import TrainSettings
@@ -42,18 +45,40 @@ def test_a_groups_logprobs_do_not_depend_on_its_row_mates(
         torch.testing.assert_close(part, alone[group.key], atol=1e-4, rtol=1e-4)
 
 
+PAIRS: dict[str, PairLoss] = {
+    "dpo": dpo.pair_loss(dpo.DpoSettings(beta=0.3, sft_weight=0.2, label_smoothing=0.1, length_desensitisation=0.5)),
+    "robust_dpo": robust_dpo.pair_loss(robust_dpo.RobustDpoSettings(beta=0.3)),
+    "ipo": ipo.pair_loss(ipo.IpoSettings(beta=0.2)),
+    "ipo_mean": ipo_mean.pair_loss(ipo_mean.IpoMeanSettings(beta=0.2)),
+    "slic": slic.pair_loss(slic.SlicSettings(beta=0.05, sft_weight=0.2)),
+    "chi_po": chi_po.pair_loss(chi_po.ChiPoSettings(beta=0.01)),
+    "simpo": simpo.pair_loss(simpo.SimpoSettings(sft_weight=0.2)),
+    "orpo": orpo.pair_loss(orpo.OrpoSettings()),
+}
+
+
+def objective_of(method: str, groups: list[Group]) -> Any:
+    """The method's objective, every group with a weight of its own."""
+    ordered = sorted(groups, key=lambda g: g.key)
+    weights = {g.key: (1 + i) / (1 + len(groups)) for i, g in enumerate(ordered)}
+    if method == "sft":
+        return SftObjective(weights)
+    # A reference apart from the policy: at a margin of zero every pair would have the same gradient.
+    reference = CompletionLogprobs(tiny_model(seed=4))
+    if method == "kto":
+        sums = completion_logprob_sums(reference, [*groups, *mismatched(groups)], 64, "reference")
+        return KtoObjective(sums, {g.key: i % 2 == 0 for i, g in enumerate(ordered)}, weights, 0.1, 1.3, 0.7)
+    how = PAIRS[method]
+    sums = completion_logprob_sums(reference, groups, 64, "reference", how.tail_weight)
+    return PairObjective(how, sums if how.reference else None, weights)
+
+
 def weights_after(
     groups: list[Group], method: str, row_tokens: int, *, lora: bool
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """(losses, trained weights) of three optimiser steps over all groups at once."""
     model: Any = with_lora(tiny_model()) if lora else tiny_model()
-    objective: Any
-    if method == "dpo":
-        # A reference apart from the policy: at a margin of zero every pair would have the same gradient.
-        reference = completion_logprob_sums(CompletionLogprobs(tiny_model(seed=4)), groups, 64, "reference")
-        objective = DpoObjective(reference, beta=0.3, sft_weight=0.2)
-    else:
-        objective = SftObjective({g.key: 0.5 + i for i, g in enumerate(sorted(groups, key=lambda g: g.key))})
+    objective = objective_of(method, groups)
     # A large epsilon: with 1e-8 the first Adam step is the sign of the gradient, which rounding can flip near zero.
     how = TrainSettings(epochs=3, batch_size=len(groups), row_tokens=row_tokens, eps=1e-2, learning_rate=0.05)
     seen: list[float] = []
@@ -67,13 +92,13 @@ def weights_after(
 
 
 @pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", CATALOGUE)
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shapes=st.lists(LENGTHS, min_size=3, max_size=6), budget=st.integers(2, 80), seed=st.integers(0, 9))
 def test_splitting_a_batch_changes_neither_loss_nor_weights(
     method: str, lora: bool, shapes: list[tuple[int, ...]], budget: int, seed: int
 ) -> None:
-    groups = groups_of(*(shape if method == "dpo" else shape[:2] for shape in shapes), seed=seed)
+    groups = groups_of(*(shape if method in PAIRS else shape[:2] for shape in shapes), seed=seed)
     one_row = weights_after(groups, method, 10_000, lora=lora)
     split = weights_after(groups[::-1], method, budget, lora=lora)
     start = dict((with_lora(tiny_model()) if lora else tiny_model()).named_parameters())

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from charter.training.layout import Group, Row
 from charter.training.loop import Tally
 from charter.training.losses import dpo_loss, nll_loss
-from charter.training.methods.dpo import DpoObjective
+from charter.training.methods.dpo import DpoSettings, pair_loss
+from charter.training.methods.pairs import PairObjective
 from charter.training.methods.sft import SftObjective
 from charter.training.optimizer import MasterAdamW, learning_rate
 
@@ -61,7 +62,8 @@ def test_dpo_objective_on_a_row() -> None:
     loss = -(1 - smoothing) * np.log(sigmoid(beta * m)) - smoothing * np.log(sigmoid(-beta * m))
     want = loss.sum() + sft * (1.5 / 2 + 0.25 / 1)
     tally = Tally()
-    got = DpoObjective(reference, beta, smoothing, sft).loss(torch.tensor(logp).float(), Row(groups), tally)
+    how = pair_loss(DpoSettings(beta=beta, label_smoothing=smoothing, sft_weight=sft))
+    got = PairObjective(how, reference).loss(torch.tensor(logp).float(), Row(groups), tally)
     assert got.item() == pytest.approx(want, rel=1e-5)
     assert tally.means()["margin"] == pytest.approx((beta * m).mean(), rel=1e-5)
     assert tally.means()["accuracy"] == 1.0

@@ -16,15 +16,18 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_folder
 
-from charter.records import Demonstration, Preference, user_prompt
+from charter.records import Demonstration, Preference, Rated, user_prompt
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
-from charter.training.methods import DpoSettings, SftSettings, train_dpo, train_sft
+from charter.training.methods import DpoSettings, KtoSettings, SftSettings, train_dpo, train_kto, train_sft
 
 STEPS = 60
 SFT = SftSettings(epochs=15, batch_size=2, save_every=3, learning_rate=1e-3, lora=None)
 # Dropout in the adapters: what is drawn after a resume has to be what would have been drawn.
 DPO = DpoSettings.model_validate(
     {"epochs": 15, "batch_size": 2, "save_every": 3, "learning_rate": 1e-3, "lora": {"r": 4, "dropout": 0.2}}
+)
+KTO = KtoSettings.model_validate(
+    DPO.model_dump(exclude={"method", "label_smoothing", "length_desensitisation", "sft_weight"})
 )
 
 
@@ -34,6 +37,9 @@ def run(method: str, base: Path, folder: Path) -> None:
     if method == "sft":
         rows = [Demonstration(f"d{i}", user_prompt(f"Say {i}."), f"It is {i}.") for i in range(8)]
         train_sft(str(base), rows, SFT, folder)
+    elif method == "kto":
+        rated = [Rated(f"r{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", i % 3 > 0) for i in range(8)]
+        train_kto(str(base), rated, KTO, folder)
     else:
         pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
         train_dpo(str(base), pairs, DPO, folder)
@@ -68,7 +74,7 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")

@@ -52,18 +52,30 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
 
 
 def check_files(recipe: Recipe) -> None:
-    """Raises UserError for a file that cannot be read, or when a stage needs pairs and no source gives any."""
+    """Raises UserError for a file that cannot be read, or when no source gives what a stage reads."""
     pairs = wants_pairs(recipe)
-    given = recipe.data.pairs is not None or recipe.data.contrast is not None
+    have = {"preferences", "ratings"} if recipe.data.pairs is not None or recipe.data.contrast is not None else set()
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
-        given |= not is_file(source.path) or bool(read_file(source, pairs).preferences)
-    if pairs and recipe.data.files and not given:
-        method = next(stage.method for stage in recipe.train if CATALOGUE[stage.method].reads == "preferences")
-        raise UserError(
-            f"train: {method} needs preference pairs, and no file in data.files holds any (chosen and rejected, or "
-            "several scored completions a prompt). Add a source that does, or train by sft only."
-        )
+        rows = read_file(source, pairs) if is_file(source.path) else None
+        if rows is None or rows.preferences:
+            have |= {"preferences", "ratings"}
+        elif rows.ratings:
+            have.add("ratings")
+    for stage in recipe.train if recipe.data.files else ():
+        reads = CATALOGUE[stage.method].reads
+        if reads != "demonstrations" and reads not in have:
+            needs, shapes = _NEEDS[reads]
+            raise UserError(
+                f"train: {stage.method} needs {needs}, and no file in data.files holds any ({shapes}). Add a source "
+                "that does, or train by sft only."
+            )
+
+
+_NEEDS = {
+    "preferences": ("preference pairs", "chosen and rejected, or several scored completions a prompt"),
+    "ratings": ("rated completions or preference pairs", "prompt, completion and label, or chosen and rejected"),
+}
 
 
 def source_digest(path: str) -> str:

@@ -17,7 +17,7 @@ from charter.progress import Bar
 from charter.recipes.data_stage import MAX_OVERLAP
 from charter.recipes.lengths import LengthBias, Lengths, length_bias, lengths_of
 from charter.records import Conversation, Demonstration, Preference
-from charter.training.rows import demonstration_groups, preference_groups
+from charter.training.rows import preference_groups, single_groups
 
 NEAR_ROWS: Final = 0.8
 """Similarity (Jaccard, word 3-grams) from which two rows are near-duplicates."""
@@ -170,7 +170,7 @@ def _use(loaded: Loaded, kind: Kind, format_: ChatFormat, max_tokens: int, notes
             else:
                 finished = getattr(record, "finished", True)
                 row = Demonstration(record.id, record.prompt, record.completion, finished=finished)
-                groups, _, reasons = demonstration_groups([row], format_, max_tokens)
+                groups, _, reasons = single_groups([row], format_, max_tokens)
         except UserError as error:
             if not dropped[_REFUSED]:
                 notes.append(f"Training on {kind} would stop at {record.source}: {error}")

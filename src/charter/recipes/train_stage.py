@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.models.loading import model_digest, resolve
-from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES
-from charter.records import demonstration_from, preference_from, read_jsonl
+from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS
+from charter.records import demonstration_from, preference_from, rated_from, rated_sides, read_jsonl
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.methods import AnySettings
 
@@ -34,4 +34,8 @@ def digest_of(model: str) -> str:
 def _rows(data: Path, reads: Reads) -> list[Any]:
     if reads == "demonstrations":
         return [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
-    return [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
+    preferences = [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
+    if reads == "ratings":
+        sides = [side for pair in preferences for side in rated_sides(pair)]
+        return sides + [rated_from(row) for _, row in read_jsonl(data / RATINGS)]
+    return preferences

@@ -12,7 +12,7 @@ from charter.errors import UserError, nearest
 if TYPE_CHECKING:
     from charter.training.methods.base import Method
 
-Reads = Literal["demonstrations", "preferences"]
+Reads = Literal["demonstrations", "preferences", "ratings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,16 @@ class Entry:
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "sft": Entry("sft", "demonstrations", "Supervised fine-tuning on demonstrations, or on the chosen side of pairs."),
     "dpo": Entry("dpo", "preferences", "Direct preference optimisation; the reference is the model itself."),
+    "robust_dpo": Entry("robust_dpo", "preferences", "DPO for labels of which a known share is flipped."),
+    "ipo": Entry("ipo", "preferences", "Identity preference optimisation on summed log-ratios: a bounded margin."),
+    "ipo_mean": Entry(
+        "ipo_mean", "preferences", "Identity preference optimisation on log-ratios averaged over tokens."
+    ),
+    "slic": Entry("slic", "preferences", "A hinge on log-ratios: pairs that are apart by a margin are left alone."),
+    "chi_po": Entry("chi_po", "preferences", "Chi-squared preference optimisation: a tighter tether than DPO's."),
+    "simpo": Entry("simpo", "preferences", "Length-normalised log-probs and a target margin, without a reference."),
+    "orpo": Entry("orpo", "preferences", "Imitation of the chosen side and an odds-ratio term, without a reference."),
+    "kto": Entry("kto", "ratings", "Kahneman-Tversky optimisation on single completions found good or bad."),
 }
 
 

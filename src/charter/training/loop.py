@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from charter.training.layout import Group, Row, pack
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
 from charter.training.optimizer import MasterAdamW, learning_rate
+from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -53,6 +54,19 @@ class Objective(Protocol):
 
     def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
         """The summed (not averaged) loss of a row, from its completion log-probs; logs into `tally`."""
+        ...
+
+
+LogprobSums = Callable[[Sequence[Group]], dict[str, Tensor]]
+"""Groups → per key, summed log-probs (k,) under the policy as it is, without dropout or gradient."""
+
+
+@runtime_checkable
+class BatchObjective(Objective, Protocol):
+    """An objective that needs a number of the whole batch before any of its rows, such as KTO's KL."""
+
+    def for_batch(self, batch: Sequence[Group], logprob_sums: LogprobSums) -> Objective:
+        """The objective of this batch; called once a step, before the batch is split into rows."""
         ...
 
 
@@ -145,6 +159,9 @@ def _step(
     torch.manual_seed(settings.seed * 1_000_003 + step)
     weight = sum(objective.weight(group) for group in batch)
     tally, loss_sum, tokens = Tally(), 0.0, 0
+    if isinstance(objective, BatchObjective):
+        objective = objective.for_batch(batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens))
+        logprobs.train()
     for indices in pack(batch, settings.row_tokens):
         row = Row([batch[i] for i in indices])
         loss = objective.loss(logprobs(row), row, tally) / weight
@@ -161,6 +178,13 @@ def _step(
     rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
     norm = optimizer.step(rate, settings.max_grad_norm)
     return {"loss": loss_sum, **tally.means(), "grad_norm": norm, "learning_rate": rate}, tokens
+
+
+def batches(groups: Sequence[Group], settings: TrainSettings) -> Iterator[list[Group]]:
+    """Every batch of a run in its order, as `train` takes them."""
+    per_epoch = math.ceil(len(groups) / settings.batch_size)
+    for step in range(per_epoch * settings.epochs):
+        yield _batch(groups, settings, step, per_epoch)
 
 
 def _batch(groups: Sequence[Group], settings: TrainSettings, step: int, per_epoch: int) -> list[Group]:

@@ -16,13 +16,20 @@ from charter.training.scoring import completion_logprob_sums
 
 
 def cached_reference(
-    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, model_digest: str, file: Path
+    logprobs: CompletionLogprobs,
+    groups: Sequence[Group],
+    row_tokens: int,
+    model_digest: str,
+    file: Path,
+    tail_weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """`completion_logprob_sums` under the untrained policy, kept in `file` by content of model and groups.
 
     On a resume the model in memory is the base again, but the cache is what makes the resumed run exact and quick.
     """
     digest = hashlib.sha256(model_digest.encode())
+    if tail_weight != 1:
+        digest.update(f"tail {tail_weight}".encode())
     for group in groups:
         digest.update(repr((group.key, group.prompt, group.completions)).encode())
     key = digest.hexdigest()[:32]
@@ -30,7 +37,7 @@ def cached_reference(
     if path.exists():
         saved = load_file(str(path))["logprobs"]
         return {group.key: row for group, row in zip(groups, saved, strict=True)}
-    sums = completion_logprob_sums(logprobs, groups, row_tokens, "reference log-probs")
+    sums = completion_logprob_sums(logprobs, groups, row_tokens, "reference log-probs", tail_weight)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file({"logprobs": torch.stack([sums[group.key] for group in groups])}, str(temporary))

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.models.template import ChatFormat
-from charter.records import Demonstration, Preference
+from charter.records import Demonstration, Preference, Rated
 from charter.training.layout import Group
 
 
-def demonstration_groups(
-    rows: Sequence[Demonstration], format_: ChatFormat, max_tokens: int
+def single_groups(
+    rows: Sequence[Demonstration] | Sequence[Rated], format_: ChatFormat, max_tokens: int
 ) -> tuple[list[Group], dict[str, float], Counter[str]]:
     """(groups with one completion, weight by key, dropped by reason)."""
     groups: list[Group] = []

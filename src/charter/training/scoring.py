@@ -15,17 +15,47 @@ ROW_TOKENS = 4096
 
 
 def completion_logprob_sums(
-    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, title: str
+    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, title: str, tail_weight: float = 1.0
 ) -> dict[str, Tensor]:
-    """Per key, summed log-probs (k,) of a group's completions, fp32 on CPU, with a progress bar."""
-    sums: dict[str, Tensor] = {}
+    """Per key, summed log-probs (k,) of a group's completions, fp32 on CPU, with a progress bar.
+
+    tail_weight: how much tokens beyond the shortest completion's length count, see `tail_weights`.
+    """
     with Bar(title, len(groups), "prompts") as bar:
-        for row, logp_N in _forwards(logprobs, groups, row_tokens):
-            parts = sum_by_completion(logp_N, row).cpu().split([len(g.completions) for g in row.groups])
-            for group, part in zip(row.groups, parts, strict=True):
-                sums[group.key] = part.clone()
-            bar.update(len(sums))
+        return logprob_sums(logprobs, groups, row_tokens, bar.update, tail_weight)
+
+
+def logprob_sums(
+    logprobs: CompletionLogprobs,
+    groups: Sequence[Group],
+    row_tokens: int,
+    progress: Callable[[int], object] = lambda _: None,
+    tail_weight: float = 1.0,
+) -> dict[str, Tensor]:
+    """`completion_logprob_sums` without the bar; `progress` hears how many groups are done."""
+    sums: dict[str, Tensor] = {}
+    for row, logp_N in _forwards(logprobs, groups, row_tokens):
+        if tail_weight != 1:
+            logp_N = logp_N * tail_weights(row, tail_weight).to(logp_N.device)
+        parts = sum_by_completion(logp_N, row).cpu().split([len(g.completions) for g in row.groups])
+        for group, part in zip(row.groups, parts, strict=True):
+            sums[group.key] = part.clone()
+        progress(len(sums))
     return sums
+
+
+def tail_weights(row: Row, alpha: float) -> Tensor:
+    """Per completion token (N,), fp32: 1 up to the length of the group's shortest completion, `alpha` beyond.
+
+    A weighted sum is then log p(shared length) + alpha · log p(the rest), which takes from a longer side the advantage
+    or burden of its length: LD-DPO, Liu et al. 2024 (arXiv 2409.06411).
+    """
+    weights: list[float] = []
+    for group in row.groups:
+        shared = min(map(len, group.completions))
+        for completion in group.completions:
+            weights += [1.0] * shared + [alpha] * (len(completion) - shared)
+    return torch.tensor(weights)
 
 
 def token_logprobs(

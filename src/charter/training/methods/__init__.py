@@ -7,10 +7,54 @@ from typing import Annotated
 from pydantic import Field
 
 from charter.training.methods.base import Method, Trained
+from charter.training.methods.chi_po import ChiPoSettings, train_chi_po
 from charter.training.methods.dpo import DpoSettings, train_dpo
+from charter.training.methods.ipo import IpoSettings, train_ipo
+from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
+from charter.training.methods.kto import KtoSettings, train_kto
+from charter.training.methods.orpo import OrpoSettings, train_orpo
+from charter.training.methods.robust_dpo import RobustDpoSettings, train_robust_dpo
 from charter.training.methods.sft import SftSettings, train_sft
+from charter.training.methods.simpo import SimpoSettings, train_simpo
+from charter.training.methods.slic import SlicSettings, train_slic
 
-AnySettings = Annotated[SftSettings | DpoSettings, Field(discriminator="method")]
+AnySettings = Annotated[
+    SftSettings
+    | DpoSettings
+    | RobustDpoSettings
+    | IpoSettings
+    | IpoMeanSettings
+    | SlicSettings
+    | ChiPoSettings
+    | SimpoSettings
+    | OrpoSettings
+    | KtoSettings,
+    Field(discriminator="method"),
+]
 """The settings of any method, told apart by `method`; a recipe's training stages."""
 
-__all__ = ["AnySettings", "DpoSettings", "Method", "SftSettings", "Trained", "train_dpo", "train_sft"]
+__all__ = [
+    "AnySettings",
+    "ChiPoSettings",
+    "DpoSettings",
+    "IpoMeanSettings",
+    "IpoSettings",
+    "KtoSettings",
+    "Method",
+    "OrpoSettings",
+    "RobustDpoSettings",
+    "SftSettings",
+    "SimpoSettings",
+    "SlicSettings",
+    "Trained",
+    "train_chi_po",
+    "train_dpo",
+    "train_ipo",
+    "train_ipo_mean",
+    "train_kto",
+    "train_orpo",
+    "train_robust_dpo",
+    "train_sft",
+    "train_simpo",
+    "train_slic",
+]

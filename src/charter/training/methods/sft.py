@@ -16,7 +16,7 @@ from charter.training.loop import Tally, train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.policy import trainable_policy
-from charter.training.rows import demonstration_groups
+from charter.training.rows import single_groups
 from charter.training.settings import TrainSettings
 
 
@@ -67,7 +67,7 @@ class SftObjective:
 def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, folder: Path) -> Trained:
     """Fine-tune `model` on demonstrations; the result is `folder/model`. Resumes what a killed run left there."""
     policy = trainable_policy(model, settings.lora, settings.seed)
-    groups, weights, dropped = demonstration_groups(rows, policy.format, settings.max_tokens)
+    groups, weights, dropped = single_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, "SFT")
     objective = SftObjective(weights, settings.opening_tokens, settings.opening_weight)
     result = train(policy.model, objective, groups, settings, folder, title="SFT", identity=policy.digest)

@@ -1,0 +1,92 @@
+"""Every method of the catalogue: as a stage of one recipe, and as `charter train` runs it on a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from charter.errors import UserError
+from charter.recipes.pipeline import align
+from charter.recipes.recipe import load_recipe
+from charter.recipes.single import train_single
+from charter.training.catalogue import CATALOGUE, method
+from charter.training.methods import AnySettings
+
+HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pairs(folder: Path) -> Path:
+    words = ["rain", "snow", "hail", "wind", "fog", "sun"]
+    rows = [
+        {"prompt": f"Question {i}: what is {w}?", "chosen": f"It is {w}.", "rejected": "No"}
+        for i, w in enumerate(words)
+    ]
+    return write_rows(folder / "pairs.jsonl", rows)
+
+
+def test_the_settings_of_every_method_are_a_recipes() -> None:
+    union = get_args(get_args(AnySettings)[0])
+    assert set(union) == {method(name).settings for name in CATALOGUE}
+    assert {kind.model_fields["method"].default for kind in union} == set(CATALOGUE)
+
+
+def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path) -> None:
+    stages = "".join(f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}}}\n" for name in CATALOGUE)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
+    where, _ = align(recipe, tmp_path / "run")
+    trained = sorted(path.parent.name for path in where.glob("stages/*/metrics.jsonl"))
+    assert len(trained) == len(CATALOGUE)
+    kto = next(where.glob("stages/*kto*/metrics.jsonl"))
+    assert [json.loads(line)["step"] for line in kto.read_text().splitlines()] == [1, 2, 3]  # 5 pairs, 10 completions
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: Path) -> None:
+    config = tmp_path / "how.yaml"
+    config.write_text("batch_size: 4\nlora: {r: 2}\n")
+    done = train_single(name, str(tiny_base), str(pairs(tmp_path)), tmp_path / "run", config)
+    assert done.rows == (12 if CATALOGUE[name].reads == "ratings" else 6)
+    assert (done.model / "adapter_config.json").exists()
+
+
+def test_train_kto_on_a_file_of_rated_completions(tmp_path: Path, tiny_base: Path) -> None:
+    rows = [{"prompt": f"Say {i}.", "completion": f"It is {i}.", "label": i % 2 == 0} for i in range(5)]
+    done = train_single("kto", str(tiny_base), str(write_rows(tmp_path / "rated.jsonl", rows)), tmp_path / "run", None)
+    assert done.rows == 5
+    with pytest.raises(UserError, match='line 1: has no "chosen"'):
+        train_single("dpo", str(tiny_base), str(tmp_path / "rated.jsonl"), tmp_path / "other", None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("{method: ipo_men}", 'Did you mean "ipo_mean"'),
+        ("{method: ipo, label_smoothing: 0.1}", "label_smoothing: unknown key"),
+        ("{method: kto, desirable_wieght: 2}", 'Did you mean "desirable_weight"'),
+        ("{method: dpo, length_desensitisation: 1.5}", "length_desensitisation"),
+    ],
+)
+def test_wrong_stages_are_named(tmp_path: Path, stage: str, says: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(HEAD.format(model="smollm2", data="pairs.jsonl") + f"  - {stage}\n")
+    with pytest.raises(UserError, match=says) as error:
+        load_recipe(recipe)
+    assert "line 7" in str(error.value)
