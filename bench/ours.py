@@ -23,10 +23,12 @@ class Ours:
     settings: Any
 
     def step(self, objective: Any, batch: Sequence[Any], number: int, total: int) -> tuple[dict[str, float], int]:
-        """(logged values, tokens) of the training loop's own step."""
+        """(logged values, tokens that really went through the model) of the training loop's own step."""
+        from charter.training.layout import Row, pack
         from charter.training.loop import _step
 
-        return _step(self.logprobs, objective, batch, self.optimizer, self.settings, number, total)
+        values, _ = _step(self.logprobs, objective, batch, self.optimizer, self.settings, number, total)
+        return values, sum(Row([batch[i] for i in row]).tokens for row in pack(batch, self.settings.row_tokens))
 
 
 def prepare(job: dict[str, Any], settings: Any) -> Ours:

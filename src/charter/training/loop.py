@@ -158,7 +158,7 @@ def _step(
     # Dropout depends on the step alone, so a resumed run draws what an uninterrupted one would have drawn.
     torch.manual_seed(settings.seed * 1_000_003 + step)
     weight = sum(objective.weight(group) for group in batch)
-    tally, loss_sum, tokens = Tally(), 0.0, 0
+    tally, loss_sum = Tally(), 0.0
     if isinstance(objective, BatchObjective):
         objective = objective.for_batch(batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens))
         logprobs.train()
@@ -174,9 +174,10 @@ def _step(
         loss.backward()
         optimizer.accumulate()
         loss_sum += loss.item()
-        tokens += row.tokens
     rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
     norm = optimizer.step(rate, settings.max_grad_norm)
+    # Counted as the data has them, however much of them a row could share.
+    tokens = sum(group.length for group in batch)
     return {"loss": loss_sum, **tally.means(), "grad_norm": norm, "learning_rate": rate}, tokens
 
 
