@@ -60,6 +60,7 @@ def label_pairs(
     harmful: Sampling,
     benign: Sampling,
     opening: str | None = None,
+    refusal_weight: float = 1.0,
     progress: Progress | None = None,
 ) -> Labelled:
     """Complete the built-in pairs with the untouched model's own words.
@@ -70,6 +71,8 @@ def label_pairs(
     the judge says that it answered; the written answer otherwise, and where there is none the prompt is dropped.
     Own answers keep the model's manner and abilities: what changes is only whether it refuses.
     opening: how every refusal begins, on the chosen and on the rejected side (see `opened_with`).
+    refusal_weight: weight of the demonstrations that refuse. It moves the point at which the model refuses: greedy
+    decoding takes one fixed opening sooner than any one of the many ways to begin an answer.
     """
     out = Labelled()
     answers = _ask(pairs, model, harmful, benign, progress)
@@ -83,8 +86,9 @@ def label_pairs(
             continue
         chosen, rejected, origin = sides
         prompt = user_prompt(pair.prompt)
+        weight = refusal_weight if pair.kind == "harmful" else 1.0
         out.demonstrations.append(
-            Demonstration(pair.id, prompt, chosen.text, pair.clauses, origin, finished=chosen.finished)
+            Demonstration(pair.id, prompt, chosen.text, pair.clauses, origin, weight, chosen.finished)
         )
         if rejected is None:
             out.counts["harmful: no rejected side, demonstration only"] += 1

@@ -41,6 +41,9 @@ class PairsSource(_Part):
     refusal_opening: str | None = Field(
         None, description="First sentence of every refusal, in your own words; the written variety when left out."
     )
+    refusal_weight: float = Field(
+        1.0, gt=0, description="How much a refusal counts in SFT against an answer; less of it, and less is refused."
+    )
     sample_tokens: int = Field(64, ge=8, description="Length of what the untouched model is asked to say.")
     answer_tokens: int = Field(ANSWER_TOKENS, ge=8, description=_ANSWER_TOKENS)
     temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
