@@ -130,6 +130,13 @@ def test_a_twin_is_answered_in_the_models_own_words_or_left_out(judge: RefusalJu
     assert left.counts["lookalike: no answer to prefer, left out"] == 1
 
 
+def test_a_refusals_weight_is_that_of_the_demonstration_that_refuses(judge: RefusalJudge) -> None:
+    model = Rule({HARMFUL: COMPLIES, BENIGN: ANSWERS, PLAIN: FRUITS})
+    out = label_pairs(PAIRS, model, judge, benign_answers="own", harmful=HOT, benign=COLD, refusal_weight=0.4)
+    assert [row.weight for row in out.demonstrations] == [0.4, 1.0, 1.0]
+    assert [row.strength for row in out.preferences] == [1.0, 1.0, 1.0]
+
+
 def test_benign_prompts_keep_what_the_judge_calls_an_answer(judge: RefusalJudge) -> None:
     prompts = [BenignPrompt("b1", "x", BENIGN), BenignPrompt("b2", "x", PLAIN)]
     out = label_benign(prompts, Rule({BENIGN: ANSWERS, PLAIN: REFUSAL}), judge, COLD)
