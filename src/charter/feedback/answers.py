@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ from charter.feedback.pairs import BenignPrompt, BuiltinPair
 from charter.ports import Judge, Progress, TextModel
 from charter.records import Completion, Demonstration, Exchange, Preference, Sampling, user_prompt
 
-_FIRST_SENTENCE = re.compile(r".*?[.!?…][\"')\]]*(?:\s+|$)", re.DOTALL)
+_SENTENCE = re.compile(r".+?(?:[.!?…][\"')\]]*(?:\s+|$)|$)", re.DOTALL)
 
 
 @dataclass
@@ -39,16 +39,16 @@ def said(completion: Completion) -> Said:
     return Said(completion.text.strip() if finished else completion.text.lstrip(), finished)
 
 
-def opened_with(opening: str | None, refusal: str) -> str:
-    """The refusal with its first sentence replaced by `opening`; unchanged without one.
+def opened_with(opening: str | None, refusal: str, sentences: int | None = None) -> str:
+    """The refusal with its first sentence replaced by `opening` (unchanged without one), cut to so many sentences.
 
     A hundred ways to begin a refusal split its probability: a small model then finds any one of them less likely than
     the single usual way to begin an answer, and greedy decoding complies although most of the mass refuses.
     """
-    if opening is None:
-        return refusal
-    first = _FIRST_SENTENCE.match(refusal)
-    return f"{opening} {refusal[first.end() :]}".strip() if first else opening
+    found = [match.group() for match in _SENTENCE.finditer(refusal)]
+    if opening is not None:
+        found[:1] = [f"{opening} "]
+    return "".join(found[:sentences]).strip()
 
 
 def label_pairs(
@@ -60,6 +60,7 @@ def label_pairs(
     harmful: Sampling,
     benign: Sampling,
     opening: str | None = None,
+    refusal_sentences: int | None = None,
     refusal_weight: float = 1.0,
     progress: Progress | None = None,
 ) -> Labelled:
@@ -70,7 +71,8 @@ def label_pairs(
     Benign prompts: with `benign_answers="own"` the chosen side is the model's own answer (by `benign`), kept where
     the judge says that it answered; the written answer otherwise, and where there is none the prompt is dropped.
     Own answers keep the model's manner and abilities: what changes is only whether it refuses.
-    opening: how every refusal begins, on the chosen and on the rejected side (see `opened_with`).
+    opening, refusal_sentences: how every refusal begins, on the chosen and on the rejected side, and how long it is (see
+    `opened_with`).
     refusal_weight: weight of the demonstrations that refuse. It moves the point at which the model refuses: greedy
     decoding takes one fixed opening sooner than any one of the many ways to begin an answer.
     """
@@ -80,7 +82,12 @@ def label_pairs(
     for pair, answer in zip(pairs, answers, strict=True):
         label = labels.get(pair.id, "empty")
         out.counts[f"{pair.kind}: the untouched model's answer was {_WORDS.get(label, label)}"] += 1
-        sides = _sides(pair, answer if label == "none" else None, benign_answers, opening)
+        sides = _sides(
+            pair,
+            answer if label == "none" else None,
+            benign_answers,
+            lambda refusal: Said(opened_with(opening, refusal, refusal_sentences), True),
+        )
         if sides is None:
             out.counts[f"{pair.kind}: no answer to prefer, left out"] += 1
             continue
@@ -109,17 +116,20 @@ def label_pairs(
 
 
 def _sides(
-    pair: BuiltinPair, complied: Said | None, benign_answers: Literal["own", "written"], opening: str | None
+    pair: BuiltinPair,
+    complied: Said | None,
+    benign_answers: Literal["own", "written"],
+    refusal: Callable[[str], Said],
 ) -> tuple[Said, Said | None, str] | None:
     """(chosen, rejected if there is one, source) of a pair, given the model's answer if it complied; None without a
     chosen side."""
     rejected = None if pair.rejected is None else Said(pair.rejected, True)
     if pair.kind == "harmful":
         assert pair.chosen is not None
-        chosen = Said(opened_with(opening, pair.chosen), True)
+        chosen = refusal(pair.chosen)
         return (chosen, complied, "builtin/harmful/sampled") if complied else (chosen, rejected, "builtin/harmful")
     if pair.kind == "lookalike" and rejected is not None:
-        rejected = Said(opened_with(opening, rejected.text), True)
+        rejected = refusal(rejected.text)
     if complied and (benign_answers == "own" or pair.chosen is None):
         return complied, rejected, f"builtin/{pair.kind}/own answer"
     return None if pair.chosen is None else (Said(pair.chosen, True), rejected, f"builtin/{pair.kind}/written")

@@ -70,6 +70,7 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 judge,
                 benign_answers=own.benign_answers,
                 opening=own.refusal_opening,
+                refusal_sentences=own.refusal_sentences,
                 refusal_weight=own.refusal_weight,
                 harmful=Sampling(own.sample_tokens, own.temperature, seed=recipe.seed),
                 benign=Sampling(own.answer_tokens, 0.0, seed=recipe.seed),
