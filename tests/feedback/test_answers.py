@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from charter.feedback.answers import Said, label_benign, label_pairs, said
+from charter.feedback.answers import Said, label_benign, label_pairs, opened_with, said
 from charter.feedback.pairs import BenignPrompt, BuiltinPair
 from charter.judges.refusal import RefusalJudge
 from charter.ports import Progress
@@ -135,6 +135,19 @@ def test_a_refusals_weight_is_that_of_the_demonstration_that_refuses(judge: Refu
     out = label_pairs(PAIRS, model, judge, benign_answers="own", harmful=HOT, benign=COLD, refusal_weight=0.4)
     assert [row.weight for row in out.demonstrations] == [0.4, 1.0, 1.0]
     assert [row.strength for row in out.preferences] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("opening", "sentences", "said_now"),
+    [
+        (None, None, "I can't do it. Why? It hurts."),
+        ("No.", None, "No. Why? It hurts."),
+        ("No.", 1, "No."),
+        (None, 2, "I can't do it. Why?"),
+    ],
+)
+def test_refusals_begin_and_end_as_asked(opening: str | None, sentences: int | None, said_now: str) -> None:
+    assert opened_with(opening, "I can't do it. Why? It hurts.", sentences) == said_now
 
 
 def test_benign_prompts_keep_what_the_judge_calls_an_answer(judge: RefusalJudge) -> None:

@@ -71,8 +71,7 @@ def label_pairs(
     Benign prompts: with `benign_answers="own"` the chosen side is the model's own answer (by `benign`), kept where
     the judge says that it answered; the written answer otherwise, and where there is none the prompt is dropped.
     Own answers keep the model's manner and abilities: what changes is only whether it refuses.
-    opening, refusal_sentences: how every refusal begins, on the chosen and on the rejected side, and how long it is (see
-    `opened_with`).
+    opening, refusal_sentences: how every refusal begins, chosen or rejected, and how long it is (see `opened_with`).
     refusal_weight: weight of the demonstrations that refuse. It moves the point at which the model refuses: greedy
     decoding takes one fixed opening sooner than any one of the many ways to begin an answer.
     """

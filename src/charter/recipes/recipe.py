@@ -44,8 +44,8 @@ class PairsSource(_Part):
     refusal_sentences: int | None = Field(
         None,
         ge=1,
-        description="Most sentences of a refusal, its opening among them. A small model fills the rest with repetition, "
-        "or with an offer to do it after all.",
+        description="Most sentences of a refusal, its opening among them. A small model fills more with repetition, or "
+        "with an offer to do it after all.",
     )
     refusal_weight: float = Field(
         1.0, gt=0, description="How much a refusal counts in SFT against an answer; less of it, and less is refused."
