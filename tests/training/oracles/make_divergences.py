@@ -53,5 +53,5 @@ for direction, beta in (("forward", 0.0), ("reverse", 1.0)):
             name = f"{direction}.{k or 'whole'}.{temperature:g}"
             saved[f"{name}.losses_N"] = losses.detach()
             saved[f"{name}.gradient_NV"] = student.grad
-made = {"trl": trl.__version__, "torch": torch.__version__}
+made = {"made with": f"trl {trl.__version__}, torch {torch.__version__}"}
 save_file(saved, str(Path(__file__).with_name("divergences.safetensors")), metadata=made)
