@@ -16,6 +16,8 @@ from charter.recipes.single import train_single
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
+NEEDS = {"distill": "teacher: {model}"}
+"""What a method has no default for."""
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
 
 
@@ -48,7 +50,10 @@ def test_the_settings_of_every_method_are_a_recipes() -> None:
 
 
 def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path) -> None:
-    stages = "".join(f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}}}\n" for name in CATALOGUE)
+    stages = "".join(
+        f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}, {NEEDS.get(name, '').format(model=tiny_base)}}}\n"
+        for name in CATALOGUE
+    )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
     where, _ = align(recipe, tmp_path / "run")
@@ -61,7 +66,7 @@ def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: Path) -> None:
     config = tmp_path / "how.yaml"
-    config.write_text("batch_size: 4\nlora: {r: 2}\n")
+    config.write_text("batch_size: 4\nlora: {r: 2}\n" + NEEDS.get(name, "").format(model=tiny_base))
     done = train_single(name, str(tiny_base), str(pairs(tmp_path)), tmp_path / "run", config)
     assert done.rows == (12 if CATALOGUE[name].reads == "ratings" else 6)
     assert (done.model / "adapter_config.json").exists()
@@ -81,6 +86,8 @@ def test_train_kto_on_a_file_of_rated_completions(tmp_path: Path, tiny_base: Pat
         ("{method: ipo_men}", 'Did you mean "ipo_mean"'),
         ("{method: ipo, label_smoothing: 0.1}", "label_smoothing: unknown key"),
         ("{method: kto, desirable_wieght: 2}", 'Did you mean "desirable_weight"'),
+        ("{method: sft, kl_top_k: 8}", "kl_top_k does nothing without a kl_weight"),
+        ("{method: distill}", "teacher: is missing"),
         ("{method: dpo, length_desensitisation: 1.5}", "length_desensitisation"),
     ],
 )

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import groups_of, tiny_model, with_lora
+from tiny import VOCABULARY, groups_of, tiny_model, with_lora
 
 from charter.training.attention import row_attention
 from charter.training.catalogue import CATALOGUE
+from charter.training.divergence import Comparison
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
 from charter.training.methods import chi_po, dpo, ipo, ipo_mean, orpo, robust_dpo, simpo, slic
+from charter.training.methods.kl import KlObjective
 from charter.training.methods.kto import KtoObjective, mismatched
 from charter.training.methods.pairs import PairLoss, PairObjective
 from charter.training.methods.sft import SftObjective
 from charter.training.scoring import completion_logprob_sums
 from charter.training.settings import TrainSettings
+from charter.training.toptokens import kept_tokens
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 LENGTHS = st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12))
@@ -61,10 +64,19 @@ def objective_of(method: str, groups: list[Group]) -> Any:
     """The method's objective, every group with a weight of its own."""
     ordered = sorted(groups, key=lambda g: g.key)
     weights = {g.key: (1 + i) / (1 + len(groups)) for i, g in enumerate(ordered)}
+    sft = SftObjective(weights, 2, 3.0)
     if method == "sft":
-        return SftObjective(weights)
+        return sft
+    if method == "sft near its base":  # with adapters only: the adapters' B is random, so the base is elsewhere
+        return KlObjective(sft, Comparison("reverse"), None, 0.5)
     # A reference apart from the policy: at a margin of zero every pair would have the same gradient.
     reference = CompletionLogprobs(tiny_model(seed=4))
+    if method == "distill":
+        folder = Path(mkdtemp())
+        kept = kept_tokens(
+            lambda: reference, ordered, 64, "", folder, k=9, temperature=2.0, vocabulary=VOCABULARY, title="teacher"
+        )
+        return KlObjective(sft, Comparison("forward", 2.0), kept, 1.0, nll_weight=0.3)
     if method == "kto":
         sums = completion_logprob_sums(reference, [*groups, *mismatched(groups)], 64, "reference")
         return KtoObjective(sums, {g.key: i % 2 == 0 for i, g in enumerate(ordered)}, weights, 0.1, 1.3, 0.7)
@@ -91,8 +103,9 @@ def weights_after(
     return seen, {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("method", CATALOGUE)
+@pytest.mark.parametrize(
+    ("method", "lora"), [*((name, lora) for name in CATALOGUE for lora in (False, True)), ("sft near its base", True)]
+)
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shapes=st.lists(LENGTHS, min_size=3, max_size=6), budget=st.integers(2, 80), seed=st.integers(0, 9))
 def test_splitting_a_batch_changes_neither_loss_nor_weights(

@@ -12,7 +12,6 @@ from charter.training.methods.pairs import PairSettings
 from charter.training.settings import TrainSettings
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
-OF_PREFERENCES = [name for name, entry in CATALOGUE.items() if entry.reads != "demonstrations"]
 
 
 def options(text: str) -> dict[str, str]:
@@ -20,7 +19,7 @@ def options(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, flags=re.M))
 
 
-@pytest.mark.parametrize("name", OF_PREFERENCES)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_every_option_stands_on_the_methods_page(name: str) -> None:
     line = next(line for line in (DOCS / "README.md").read_text().splitlines() if f"`{name}`" in line)
     (page,) = re.findall(r"\]\((\w+\.md)\)", line)
@@ -29,7 +28,12 @@ def test_every_option_stands_on_the_methods_page(name: str) -> None:
     own = {option for option in fields if option not in TrainSettings.model_fields and option != "method"}
     if name == "kto":
         own.add("batch_size")
-    assert options(section) == {option: str(fields[option].default) for option in own}
+    want = {name: "required" if fields[name].is_required() else _yaml(fields[name].default) for name in own}
+    assert options(section) == want
+
+
+def _yaml(default: object) -> str:
+    return "null" if default is None else str(default)
 
 
 def test_the_shared_options_stand_in_the_overview() -> None:

@@ -18,7 +18,16 @@ from tiny import tiny_folder
 
 from charter.records import Demonstration, Preference, Rated, user_prompt
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
-from charter.training.methods import DpoSettings, KtoSettings, SftSettings, train_dpo, train_kto, train_sft
+from charter.training.methods import (
+    DistillSettings,
+    DpoSettings,
+    KtoSettings,
+    SftSettings,
+    train_distill,
+    train_dpo,
+    train_kto,
+    train_sft,
+)
 
 STEPS = 60
 SFT = SftSettings(epochs=15, batch_size=2, save_every=3, learning_rate=1e-3, lora=None)
@@ -29,6 +38,12 @@ DPO = DpoSettings.model_validate(
 KTO = KtoSettings.model_validate(
     DPO.model_dump(exclude={"method", "label_smoothing", "length_desensitisation", "sft_weight"})
 )
+NEAR = SftSettings.model_validate(
+    {"epochs": 15, "batch_size": 2, "save_every": 3, "kl_weight": 0.5, "lora": {"r": 4, "dropout": 0.2}}
+)
+DISTILL = DistillSettings.model_validate(
+    {**NEAR.model_dump(include={"epochs", "batch_size", "save_every", "lora"}), "teacher": "", "top_k": 9}
+)
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -37,6 +52,13 @@ def run(method: str, base: Path, folder: Path) -> None:
     if method == "sft":
         rows = [Demonstration(f"d{i}", user_prompt(f"Say {i}."), f"It is {i}.") for i in range(8)]
         train_sft(str(base), rows, SFT, folder)
+    elif method == "sft near its base":
+        rows = [Demonstration(f"d{i}", user_prompt(f"Say {i}."), f"It is {i}.") for i in range(8)]
+        train_sft(str(base), rows, NEAR, folder)
+    elif method == "distill":
+        rows = [Demonstration(f"d{i}", user_prompt(f"Say {i}."), f"It is {i}.") for i in range(8)]
+        teacher = tiny_folder(folder / "other", seed=8)
+        train_distill(str(base), rows, DISTILL.model_copy(update={"teacher": str(teacher)}), folder)
     elif method == "kto":
         rated = [Rated(f"r{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", i % 3 > 0) for i in range(8)]
         train_kto(str(base), rated, KTO, folder)
@@ -74,7 +96,7 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto"])
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")

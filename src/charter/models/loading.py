@@ -45,11 +45,7 @@ def load_model(name: str, dtype: DTypeName = "auto", *, merge: bool = True) -> L
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
-    folder = resolve(name)
-    base, adapter = folder, None
-    if isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists():
-        adapter = folder
-        base = resolve(str(_adapter_config(folder).get("base_model_name_or_path") or ""))
+    base, adapter = _places(name)
     torch_dtype = getattr(torch, dtype) if dtype != "auto" else best_dtype()
     load_dtype = torch.float32 if adapter and merge else torch_dtype
     try:
@@ -108,6 +104,11 @@ def best_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def named_digest(name: str) -> str:
+    """The digest that `load_model(name)` would give, without loading. Raises UserError when the name is no model."""
+    return model_digest(*_places(name))
+
+
 def model_digest(base: Path | str, adapter: Path | None = None) -> str:
     """sha256 over the weight files of a folder (and of its adapter). A hub id stands for itself.
 
@@ -117,6 +118,14 @@ def model_digest(base: Path | str, adapter: Path | None = None) -> str:
     if adapter:
         parts += _file_hashes(adapter)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _places(name: str) -> tuple[Path | str, Path | None]:
+    """(base, adapter folder or None) that a name stands for."""
+    folder = resolve(name)
+    if isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists():
+        return resolve(str(_adapter_config(folder).get("base_model_name_or_path") or "")), folder
+    return folder, None
 
 
 def _file_hashes(folder: Path) -> list[str]:

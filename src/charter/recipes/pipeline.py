@@ -14,7 +14,7 @@ from charter.evaluation.gate import GateResult
 from charter.evaluation.results import Outcome, read_outcomes
 from charter.feedback.formats import is_file
 from charter.judges.registry import judge
-from charter.models.loading import load_model, model_digest, resolve
+from charter.models.loading import load_model, model_digest, named_digest, resolve
 from charter.progress import Bar
 from charter.recipes.account import write_account
 from charter.recipes.data_stage import HELDOUT, build_data, needs_model
@@ -26,6 +26,7 @@ from charter.recipes.train_stage import run_train_stage
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone, file_digest
+from charter.training.methods import DistillSettings
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,8 @@ class _Alignment:
                 "data": data.result["digests"],
                 "settings": settings.model_dump(mode="json", exclude={"save_every"}),
             }
+            if isinstance(settings, DistillSettings):
+                config["teacher"] = named_digest(settings.teacher)
 
             def work(folder: Path, settings: Any = settings, model: str = model) -> dict[str, Any]:
                 try:

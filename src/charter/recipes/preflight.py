@@ -12,6 +12,7 @@ from charter.models.names import is_endpoint
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
+from charter.training.methods import DistillSettings
 
 METRIC_SUITES: Mapping[str, str] = {
     "harmful_refused": "harmful_requests",
@@ -42,6 +43,18 @@ def check_recipe(recipe: Recipe) -> None:
         )
     check_files(recipe)
     check_trainable(recipe.model)
+    check_teachers(recipe)
+
+
+def check_teachers(recipe: Recipe) -> None:
+    """Raises UserError for a teacher that is no model or does not share the model's vocabulary."""
+    for stage in recipe.train:
+        if isinstance(stage, DistillSettings):
+            from charter.models.template import chat_format
+            from charter.models.tokenizer import load_tokenizer
+            from charter.training.teacher import teacher_of
+
+            teacher_of(stage.teacher, chat_format(load_tokenizer(recipe.model)))
 
 
 def check_trainable(model: str) -> None:

@@ -40,5 +40,10 @@ def _settings(kind: type[TrainSettings], marked: Marked | None) -> TrainSettings
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        assert marked is not None
+        if marked is None:
+            missing = ", ".join(str(one["loc"][-1]) for one in error.errors())
+            raise UserError(
+                f"these settings have no default: {missing}. Write them to a YAML file, such as "
+                f"`{error.errors()[0]['loc'][-1]}: …`, and name it with --config."
+            ) from None
         raise UserError(explain(error, marked, kind)) from None

@@ -26,6 +26,7 @@ class Entry:
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "sft": Entry("sft", "demonstrations", "Supervised fine-tuning on demonstrations, or on the chosen side of pairs."),
+    "distill": Entry("distill", "demonstrations", "One model into another, by the teacher's distribution per token."),
     "dpo": Entry("dpo", "preferences", "Direct preference optimisation; the reference is the model itself."),
     "robust_dpo": Entry("robust_dpo", "preferences", "DPO for labels of which a known share is flipped."),
     "ipo": Entry("ipo", "preferences", "Identity preference optimisation on summed log-ratios: a bounded margin."),

@@ -9,9 +9,9 @@ with a trained head the chunk is recomputed in backward.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _CHUNK = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,24 @@ def head_form(config: Any) -> HeadForm:
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
     cap = getattr(config, "final_logit_softcapping", None)
     return HeadForm(scale, float(cap) if cap else None)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's output head at work: weight (V, D), bias (V,) or None, and the form of its logits."""
+
+    weight_VD: Tensor
+    bias: Tensor | None
+    form: HeadForm
+
+    @property
+    def trained(self) -> bool:
+        """Whether the head itself gets gradients."""
+        return self.weight_VD.requires_grad or (self.bias is not None and self.bias.requires_grad)
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """fp32 logits (N, V), scaled and capped: give it a chunk, never all positions."""
+        return _capped(_logits(hidden_ND, self.weight_VD, self.bias, self.form), self.form)
 
 
 class CompletionLogprobs(nn.Module):
@@ -72,8 +91,18 @@ class CompletionLogprobs(nn.Module):
         self.__dict__["_exchanges"] = exchanges(inner) if fused else []
         self._verify()
 
-    def forward(self, row: Row) -> Tensor:
-        """logp_N in nats, fp32: one per completion token of the row, in the row's order."""
+    @overload
+    def forward(self, row: Row) -> Tensor: ...
+
+    @overload
+    def forward(self, row: Row, read: Callable[[Head, Tensor], T]) -> T: ...
+
+    def forward(self, row: Row, read: Callable[[Head, Tensor], Any] | None = None) -> Any:
+        """logp_N in nats, fp32: one per completion token of the row, in the row's order.
+
+        read: what to make, in the place of log-probs, of the head and the hidden states (N, D) that predict the
+        completion tokens. It is called inside the forward pass, where a sharded model's head is whole.
+        """
         device = self._head.weight.device
         with self._rows():
             hidden = self._body(
@@ -83,7 +112,25 @@ class CompletionLogprobs(nn.Module):
                 **{LAYOUT_KEYWORD: row.layout.to(device)},
             ).last_hidden_state[0]
         hidden_ND = hidden.index_select(0, row.predict_N.to(device))
+        if read is not None:
+            return read(Head(self._head.weight, getattr(self._head, "bias", None), self._form), hidden_ND)
         return self.head_logprobs(hidden_ND, row.target_N.to(device))
+
+    @contextlib.contextmanager
+    def base(self) -> Iterator[None]:
+        """Within the block the model is the one under its adapter, without dropout or gradient.
+
+        Raises ValueError when the model has no adapter to switch off.
+        """
+        if not hasattr(self.model, "disable_adapter"):
+            raise ValueError("the model has no adapter, so its base is not there any more once it is trained")
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), self.model.disable_adapter():
+                yield
+        finally:
+            self.train(was_training)
 
     def checkpoint_gradients(self, wanted: bool) -> None:
         """Recompute layers in backward (less memory, more time), or stop doing so.
@@ -158,10 +205,12 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, form: HeadForm)
     return logits if form.scale == 1.0 else logits * form.scale
 
 
+def _capped(logits: Tensor, form: HeadForm) -> Tensor:
+    return logits if form.cap is None else form.cap * torch.tanh(logits / form.cap)
+
+
 def _chunk_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, form: HeadForm) -> Tensor:
-    logits = _logits(hidden, weight, bias, form)
-    if form.cap is not None:
-        logits = form.cap * torch.tanh(logits / form.cap)
+    logits = _capped(_logits(hidden, weight, bias, form), form)
     return logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(1)
 
 

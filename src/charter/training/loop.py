@@ -57,6 +57,19 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class RowObjective(Protocol):
+    """An objective that needs more of a row than its log-probs, such as a comparison of whole distributions."""
+
+    def weight(self, group: Group) -> float:
+        """As in `Objective`."""
+        ...
+
+    def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
+        """The summed loss of a row, which it runs through the model itself; logs into `tally`."""
+        ...
+
+
 LogprobSums = Callable[[Sequence[Group]], dict[str, Tensor]]
 """Groups → per key, summed log-probs (k,) under the policy as it is, without dropout or gradient."""
 
@@ -81,7 +94,7 @@ class TrainResult:
 
 def train(
     model: PreTrainedModel,
-    objective: Objective,
+    objective: Objective | RowObjective,
     groups: Sequence[Group],
     settings: TrainSettings,
     folder: Path,
@@ -148,7 +161,7 @@ def train(
 
 def _step(
     logprobs: CompletionLogprobs,
-    objective: Objective,
+    objective: Objective | RowObjective,
     batch: Sequence[Group],
     optimizer: MasterAdamW,
     settings: TrainSettings,
@@ -164,7 +177,10 @@ def _step(
         logprobs.train()
     for indices in pack(batch, settings.row_tokens):
         row = Row([batch[i] for i in indices])
-        loss = objective.loss(logprobs(row), row, tally) / weight
+        if isinstance(objective, RowObjective):
+            loss = objective.row_loss(logprobs, row, tally) / weight
+        else:
+            loss = objective.loss(logprobs(row), row, tally) / weight
         if not torch.isfinite(loss):
             keys = ", ".join(group.key for group in row.groups[:8])
             raise Unfinished(
@@ -196,7 +212,9 @@ def _batch(groups: Sequence[Group], settings: TrainSettings, step: int, per_epoc
     return [groups[i] for i in order[start : start + settings.batch_size]]
 
 
-def _fingerprint(groups: Sequence[Group], objective: Objective, settings: TrainSettings, identity: str) -> str:
+def _fingerprint(
+    groups: Sequence[Group], objective: Objective | RowObjective, settings: TrainSettings, identity: str
+) -> str:
     """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
     digest = hashlib.sha256(identity.encode())
     for group in groups:

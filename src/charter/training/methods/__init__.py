@@ -8,6 +8,7 @@ from pydantic import Field
 
 from charter.training.methods.base import Method, Trained
 from charter.training.methods.chi_po import ChiPoSettings, train_chi_po
+from charter.training.methods.distill import DistillSettings, train_distill
 from charter.training.methods.dpo import DpoSettings, train_dpo
 from charter.training.methods.ipo import IpoSettings, train_ipo
 from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
@@ -20,6 +21,7 @@ from charter.training.methods.slic import SlicSettings, train_slic
 
 AnySettings = Annotated[
     SftSettings
+    | DistillSettings
     | DpoSettings
     | RobustDpoSettings
     | IpoSettings
@@ -36,6 +38,7 @@ AnySettings = Annotated[
 __all__ = [
     "AnySettings",
     "ChiPoSettings",
+    "DistillSettings",
     "DpoSettings",
     "IpoMeanSettings",
     "IpoSettings",
@@ -48,6 +51,7 @@ __all__ = [
     "SlicSettings",
     "Trained",
     "train_chi_po",
+    "train_distill",
     "train_dpo",
     "train_ipo",
     "train_ipo_mean",

@@ -1,23 +1,28 @@
-"""Supervised fine-tuning: the completion's tokens, end of turn included, by maximum likelihood."""
+"""Supervised fine-tuning: likelihood of the completion's tokens, end of turn included; near the base on wish."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from charter.records import Demonstration
+from charter.training.divergence import Comparison, Direction
 from charter.training.layout import Group, Row
+from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import Tally, train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
-from charter.training.policy import trainable_policy
+from charter.training.methods.kl import KlObjective
+from charter.training.policy import Policy, trainable_policy
 from charter.training.rows import single_groups
 from charter.training.settings import TrainSettings
+from charter.training.toptokens import KeptTokens, kept_tokens, vocabulary_of
 
 
 class SftSettings(TrainSettings):
@@ -28,6 +33,25 @@ class SftSettings(TrainSettings):
     opening_weight: float = Field(
         1.0, gt=0, description="How much a token of the opening counts, where refusing or answering is decided."
     )
+    kl_weight: float = Field(0.0, ge=0, description="Weight of the divergence from the base model, per token.")
+    kl_direction: Direction = Field(
+        "forward", description="forward: KL(base || policy); reverse: KL(policy || base). With a `kl_weight`."
+    )
+    kl_top_k: int | None = Field(
+        None,
+        ge=1,
+        description="Compare the base's so many most likely tokens, kept on disk; null compares whole distributions, "
+        "with the adapter switched off. With a `kl_weight`; needed without adapters.",
+    )
+
+    @model_validator(mode="after")
+    def _kl_is_whole(self) -> Self:
+        for option in ("kl_direction", "kl_top_k"):
+            if not self.kl_weight and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option} does nothing without a kl_weight above 0: set one, or leave it out")
+        if self.kl_weight and self.lora is None and self.kl_top_k is None:
+            raise ValueError("kl_top_k is needed when all weights are trained: no adapter can be switched off; try 64")
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,9 +76,9 @@ class SftObjective:
     def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
         """Summed weighted negative log-likelihood of a row."""
         tally.add("nll", -logp_N.detach().sum(), len(logp_N))
-        return nll_loss(logp_N, logp_N.new_tensor(self._token_weights(row))).sum()
+        return nll_loss(logp_N, logp_N.new_tensor(self.token_weights(row))).sum()
 
-    def _token_weights(self, row: Row) -> list[float]:
+    def token_weights(self, row: Row) -> list[float]:
         weights: list[float] = []
         for group in row.groups:
             for completion in group.completions:
@@ -69,9 +93,32 @@ def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, 
     policy = trainable_policy(model, settings.lora, settings.seed)
     groups, weights, dropped = single_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, "SFT")
-    objective = SftObjective(weights, settings.opening_tokens, settings.opening_weight)
+    sft = SftObjective(weights, settings.opening_tokens, settings.opening_weight)
+    objective: SftObjective | KlObjective = sft
+    if settings.kl_weight:
+        base = _kept_base(policy, groups, settings, folder)
+        objective = KlObjective(sft, Comparison(settings.kl_direction), base, settings.kl_weight)
     result = train(policy.model, objective, groups, settings, folder, title="SFT", identity=policy.digest)
     return finish(policy, folder, len(groups), dropped, result)
+
+
+def _kept_base(policy: Policy, groups: Sequence[Group], settings: SftSettings, folder: Path) -> KeptTokens | None:
+    """The base's most likely tokens, when asked for: of the weights under the adapter, or of the run's start."""
+    if settings.kl_top_k is None:
+        return None
+    logprobs = CompletionLogprobs(policy.model)
+    with logprobs.base() if policy.base is not None else contextlib.nullcontext():
+        return kept_tokens(
+            lambda: logprobs,
+            groups,
+            settings.row_tokens,
+            policy.digest,
+            folder / "reference",
+            k=settings.kl_top_k,
+            temperature=1.0,
+            vocabulary=vocabulary_of(policy.model),
+            title="base's log-probs",
+        )
 
 
 METHOD = Method(SftSettings, train_sft)
