@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny import groups_of
-from together import CASES, RANDOM, command, environment, run_case, together
+from together import CASES, LONG, RANDOM, command, environment, run_case, together
 
 from charter.training.devices import Devices, bounds
 
@@ -122,9 +122,9 @@ def killed(processes: int, name: str, folder: Path) -> int:
             command(processes, *arguments), env=environment(), stdout=out, stderr=out, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and running.poll() is None:
-            if file.exists() and file.read_text().count("\n") >= 8:
+            if file.exists() and file.read_text().count("\n") >= 4:
                 break
             time.sleep(0.005)
         assert running.poll() is None, log.read_text()[-3000:]
@@ -139,18 +139,20 @@ def killed(processes: int, name: str, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sft, every weight", "dpo, adapters"])
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [("sft, every weight", 2, 1), ("dpo, adapters", 1, 2), ("dpo, adapters", 2, 2), ("sft, every weight", 2, 3)],
+)
 def test_a_killed_run_goes_on_with_another_number_of_processes(
     name: str, before: int, after: int, tmp_path: Path
 ) -> None:
-    steps = 20 * 3
-    assert 8 <= killed(before, name, tmp_path / "killed") < steps
+    steps = LONG * 3
+    assert 4 <= killed(before, name, tmp_path / "killed") < steps
     assert not (tmp_path / "killed" / "end.safetensors").exists()
     ended = together(after, WORKER, name, str(tmp_path / "killed"))
     assert ended.returncode == 0, ended.stderr[-4000:]
-    run_case(CASES[name], tmp_path / "whole", epochs=20)
+    run_case(CASES[name], tmp_path / "whole", epochs=LONG)
     assert [row["step"] for row in metrics(tmp_path / "killed")] == list(range(1, steps + 1))
-    # sixty steps add up rounding: ten times the tolerance of the short runs
+    # thirty steps add up rounding: ten times the tolerance of the short runs
     for ours, theirs in zip(metrics(tmp_path / "killed"), metrics(tmp_path / "whole"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3, rel=1e-3)

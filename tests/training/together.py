@@ -31,6 +31,9 @@ from charter.training.methods.sft import SftObjective
 from charter.training.reference import cached_reference
 from charter.training.settings import TrainSettings
 
+LONG = 10
+"""Epochs of a run that is to be killed, of three steps each."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -114,9 +117,7 @@ def objective(method: str, groups: list[Group], folder: Path) -> Any:
     if method == "dpo":
         sums = cached_reference(other, groups, 64, "other", folder / "reference")
         return PairObjective(pair_loss(DpoSettings(beta=0.3, sft_weight=0.2)), sums, weights)
-    every = [
-        Group(f"{to.key} < {of.key}", to.prompt, of.completions) for to in groups for of in groups if to is not of
-    ]
+    every = [Group(f"{to.key} < {of.key}", to.prompt, of.completions) for to in groups for of in groups if to is not of]
     assert {g.key for g in mismatched(groups)} <= {g.key for g in every}
     sums = cached_reference(other, [*groups, *every], 64, "other", folder / "reference")
     return KtoObjective(sums, {g.key: i % 3 > 0 for i, g in enumerate(groups)}, weights)
@@ -184,7 +185,7 @@ def main(what: str, folder: Path) -> None:
         count_fused(folder / "fused")
     else:
         (folder.parent / f"pid-{here().rank}").write_text(str(os.getpid()))
-        run_case(CASES[what], folder, epochs=20)
+        run_case(CASES[what], folder, epochs=LONG)
 
 
 if __name__ == "__main__":
