@@ -24,10 +24,11 @@ class Ours:
 
     def step(self, objective: Any, batch: Sequence[Any], number: int, total: int) -> tuple[dict[str, float], int]:
         """(logged values, tokens that really went through the model) of the training loop's own step."""
+        from charter.training.devices import here
         from charter.training.layout import Row, pack
         from charter.training.loop import _step
 
-        values, _ = _step(self.logprobs, objective, batch, self.optimizer, self.settings, number, total)
+        values, _ = _step(self.logprobs, objective, batch, self.optimizer, self.settings, number, total, here())
         return values, sum(Row([batch[i] for i in row]).tokens for row in pack(batch, self.settings.row_tokens))
 
 

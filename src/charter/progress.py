@@ -17,16 +17,19 @@ class Bar:
     """Progress over `total` units of work, shown from the start.
 
     `update(done, note)` sets how much is finished; `note` is a short text beside the rate, such as "loss 0.41".
+    shown: False for a process whose work another one's bar shows.
     """
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        self._title, self._total, self._unit = title, max(total, 1), unit
+    def __init__(self, title: str, total: int, unit: str, *, shown: bool = True) -> None:
+        self._title, self._total, self._unit, self._shown = title, max(total, 1), unit, shown
         self._start = self._last_line = time.monotonic()
         self._begun_at = 0
         self._seen = False
         self._rich: RichProgress | None = None
 
     def __enter__(self) -> Self:
+        if not self._shown:
+            return self
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
@@ -51,7 +54,9 @@ class Bar:
             if done > 1:
                 # Work finished by an earlier process says nothing about this one's speed.
                 self._begun_at, self._start = done, time.monotonic()
-        text = self._text(done, note)
+        if not self._shown:
+            return
+        text = self._text(min(done, self._total), note)
         if self._rich is not None:
             self._rich.update(self._task, completed=min(done, self._total), text=text)
         elif done >= self._total or time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS:

@@ -125,7 +125,9 @@ def test_rms_norm_against_its_formula_in_float64() -> None:
     want = x / (x.square().mean(-1, keepdim=True) + 1e-3).sqrt() * weight
     (want_grad,) = torch.autograd.grad(want, x, grad)
     small = x.detach().float().requires_grad_()
-    got = FusedRMSNorm(weight.float(), 1e-3)(small)
+    layer = torch.nn.Module()
+    layer.register_buffer("weight", weight.float())
+    got = FusedRMSNorm(layer, 1e-3)(small)
     (got_grad,) = torch.autograd.grad(got, small, grad.float())
     torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got_grad.double(), want_grad, atol=1e-5, rtol=1e-4)

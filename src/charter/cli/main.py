@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import time
 import traceback
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import typer
 from charter import __version__
 from charter.cli import align, data, document, evaluate, generate, judge, logprobs, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
+from charter.training.devices import launched
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -25,6 +27,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
 )  # fmt: skip
+_SHARED = ("train", "align")
+_SECONDS_FOR_THE_FIRST = 5.0
 _INTERRUPTED = "Interrupted. What was finished is kept: run the same command again to continue."
 
 app = typer.Typer(
@@ -46,11 +50,20 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback(help=app.info.help)
 def _options(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     """Options before the verb."""
+    rank, processes = launched()
+    if processes > 1 and context.invoked_subcommand not in _SHARED:
+        raise UserError(
+            f"`charter {context.invoked_subcommand}` runs in one process, and torchrun started {processes}. Start it "
+            f"without torchrun; {' and '.join(_SHARED)} can share their work."
+        )
+    if rank:
+        _drop_stdout()
 
 
 app.command("init")(document.init)
@@ -89,7 +102,11 @@ def _run() -> int:
         error.show()
         return EXIT_USAGE
     except UserError as error:
-        _say(str(error))
+        rank, _ = launched()
+        if rank:
+            # Mostly all processes fail alike, and one paragraph is enough: torchrun ends this one as the first ends.
+            time.sleep(_SECONDS_FOR_THE_FIRST)
+        _say(f"process {rank}: {error}" if rank else str(error))
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED

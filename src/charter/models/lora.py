@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from charter.errors import UserError
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -53,15 +55,24 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftM
             raise UserError(f"LoRA cannot be put on this model: {error} Check `lora.targets`.") from None
 
 
-def save_adapter(model: PeftModel, base: str, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the adapter and the tokenizer to `folder`, whole or not at all. `base` is the base's one-string name."""
+def save_adapter(
+    model: PeftModel,
+    base: str,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the adapter and the tokenizer to `folder`, whole or not at all. `base` is the base's one-string name.
+
+    state: the weights by their names in `model`, where the model itself holds only a part of each.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     config: Any = model.peft_config["default"]
     config.base_model_name_or_path = base
     with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder.parent) as temporary:
         building = Path(temporary) / "adapter"
         # The base is never resized here; left to itself peft would ask the hub for the base's vocabulary.
-        model.save_pretrained(str(building), save_embedding_layers=False)
+        model.save_pretrained(str(building), save_embedding_layers=False, state_dict=state)
         tokenizer.save_pretrained(str(building))
         replace_folder(building, folder)
 

@@ -22,27 +22,34 @@ from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
-from charter.recipes.train_stage import run_train_stage
+from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone, file_digest
+from charter.training.devices import here
 from charter.training.methods import DistillSettings
 
 log = logging.getLogger(__name__)
 
 
-def align(recipe_path: Path, out: Path | None = None) -> tuple[Path, GateResult]:
+def align(recipe_path: Path, out: Path | None = None) -> tuple[Path, GateResult] | None:
     """Run a recipe to its report; finished stages of an earlier try are kept. Returns the run folder and the verdict.
 
+    Of several processes, the first does all stages and gets the result; the others train with it and get None.
     Raises UserError for a recipe, charter, model or data that cannot be used, before anything long starts.
     """
     recipe = load_recipe(recipe_path)
     charter = _charter(recipe, recipe_path)
     check_recipe(recipe)
+    if not here().first:
+        take_part(recipe.train)
+        return None
     run = RunFolder(out or Path("runs") / recipe.name)
     with run.locked():
         _log_to(run.path / "log")
-        return run.path, _Alignment(recipe, recipe_path, charter, run).result()
+        verdict = _Alignment(recipe, recipe_path, charter, run).result()
+    dismiss_all()
+    return run.path, verdict
 
 
 class _Alignment:
@@ -143,7 +150,7 @@ class _Alignment:
     def _train(self, data: StageDone) -> list[StageDone]:
         model, digest = self.recipe.model, self.base_digest
         stages: list[StageDone] = []
-        for settings in self.recipe.train:
+        for number, settings in enumerate(self.recipe.train):
             config = {
                 "model": digest,
                 "data": data.result["digests"],
@@ -152,7 +159,10 @@ class _Alignment:
             if isinstance(settings, DistillSettings):
                 config["teacher"] = named_digest(settings.teacher)
 
-            def work(folder: Path, settings: Any = settings, model: str = model) -> dict[str, Any]:
+            def work(
+                folder: Path, number: int = number, settings: Any = settings, model: str = model
+            ) -> dict[str, Any]:
+                call_all(number, model, data.folder, folder)
                 try:
                     return run_train_stage(settings, model, data.folder, folder)
                 finally:

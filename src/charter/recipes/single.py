@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,25 @@ from charter.recipes.recipe import explain
 from charter.records import write_text
 from charter.store.runfolder import RunFolder
 from charter.training.catalogue import CATALOGUE, method
+from charter.training.devices import here
 from charter.training.methods import Trained
 from charter.training.settings import TrainSettings
 
 
 def train_single(name: str, model: str, data: str, out: Path, config: Path | None) -> Trained:
-    """Train by the method of that name into `out`; resumes what is there. Raises UserError on wrong input."""
+    """Train by the method of that name into `out`; resumes what is there.
+
+    Started by torchrun, all processes call it and the first one writes. Raises UserError on wrong input."""
     chosen = method(name)
     settings = _settings(chosen.settings, read_yaml(config) if config else None)
     rows, unread = load(data).as_kind(CATALOGUE[name].reads)
     check_trainable(model)
-    with RunFolder(out).locked():
+    first = here().first
+    with RunFolder(out).locked() if first else nullcontext():
         trained = chosen.run(model, rows, settings, out)
         trained.dropped.update(unread)
-        write_text(out / "dropped.json", json.dumps(dict(trained.dropped), indent=1))
+        if first:
+            write_text(out / "dropped.json", json.dumps(dict(trained.dropped), indent=1))
         return trained
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,19 @@ from charter.models.loading import model_digest, resolve
 from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS
 from charter.records import demonstration_from, preference_from, rated_from, rated_sides, read_jsonl
 from charter.training.catalogue import CATALOGUE, Reads, method
+from charter.training.devices import here
 from charter.training.methods import AnySettings
+
+
+@dataclass(frozen=True)
+class _Job:
+    stage: int
+    model: str = ""
+    data: Path = Path()
+    folder: Path = Path()
+
+
+_END = _Job(-1)
 
 
 def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path) -> dict[str, Any]:
@@ -24,6 +38,22 @@ def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path)
         "steps": trained.result.steps,
         "tokens": trained.result.tokens,
     }
+
+
+def take_part(train: Sequence[AnySettings]) -> None:
+    """What all processes but the first do in an alignment: their share of each training stage, until it ends."""
+    while (job := here().from_first(_END)) != _END:
+        run_train_stage(train[job.stage], job.model, job.data, job.folder)
+
+
+def call_all(stage: int, model: str, data: Path, folder: Path) -> None:
+    """Bid the other processes, if there are any, run a training stage together with this one."""
+    here().from_first(_Job(stage, model, data, folder))
+
+
+def dismiss_all() -> None:
+    """Let the other processes end."""
+    here().from_first(_END)
 
 
 def digest_of(model: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,36 @@ def exchanged(known: list[Exchange]) -> Iterator[None]:
 class FusedLora(nn.Module):
     """y = x W^T + b + scale · (x A^T) B^T, where only A and B (and x) have gradients."""
 
+    base: nn.Linear
+    a: nn.Linear
+    b: nn.Linear
+
     def __init__(self, base: nn.Linear, a: nn.Linear, b: nn.Linear, scale: float) -> None:
         super().__init__()
-        self.weight, self.bias, self.scale = base.weight, base.bias, scale
-        self.a, self.b = a.weight, b.weight
+        # Layers, not their weights, and out of the module tree: FSDP2 changes the weights around each forward.
+        self.__dict__.update(base=base, a=a, b=b)
+        self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) → (..., out)."""
-        y: Tensor = _LoraProduct.apply(x, self.weight, self.bias, self.a, self.b, self.scale)
+        base = self.base
+        y: Tensor = _LoraProduct.apply(x, base.weight, base.bias, self.a.weight, self.b.weight, self.scale)
         return y
 
 
 class FusedRMSNorm(nn.Module):
-    """y = w · x / rms(x), statistics in fp32, with a frozen w (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    """y = w · x / rms(x), statistics in fp32, w frozen, of `layer` (Zhang and Sennrich 2019, arXiv 1910.07467)."""
 
-    def __init__(self, weight: Tensor, eps: float) -> None:
+    layer: Any
+
+    def __init__(self, layer: nn.Module, eps: float) -> None:
         super().__init__()
-        self.__dict__["weight"] = weight
+        self.__dict__["layer"] = layer
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) → the same shape."""
-        y: Tensor = _RMSNorm.apply(x, self.weight, self.eps)
+        y: Tensor = _RMSNorm.apply(x, self.layer.weight, self.eps)
         return y
 
 
@@ -133,7 +142,7 @@ def _lora_parts(layer: nn.Module) -> tuple[Any, Any, Any, float] | None:
     drops = not isinstance(layer.lora_dropout[name], nn.Identity)
     frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
     same_type = base.weight.dtype == a.weight.dtype == b.weight.dtype
-    plain = all(type(w) is nn.Parameter for w in (base.weight, a.weight, b.weight)) and a.bias is b.bias is None
+    plain = all(map(_is_plain, (base.weight, a.weight, b.weight))) and a.bias is b.bias is None
     if drops or not frozen or not same_type or not plain or _has_hooks(layer, base, a, b):
         return None
     return base, a, b, float(layer.scaling[name])
@@ -147,7 +156,7 @@ def _fused_lora(layer: nn.Module) -> nn.Module | None:
 def _still_right(layer: Exchange) -> bool:
     if isinstance(layer.fused, FusedLora):
         parts = _lora_parts(layer.original)
-        return parts is not None and parts[1].weight is layer.fused.a and parts[3] == layer.fused.scale
+        return parts is not None and parts[1] is layer.fused.a and parts[3] == layer.fused.scale
     return not any(p.requires_grad for p in layer.original.parameters())
 
 
@@ -159,12 +168,17 @@ def _fused_norm(layer: nn.Module) -> nn.Module | None:
         return None
     if weight.requires_grad or weight.dim() != 1 or _has_hooks(layer):
         return None
-    fused = FusedRMSNorm(weight, eps)
+    fused = FusedRMSNorm(layer, eps)
     # Gemma multiplies by 1 + w, others differ in where they round: what the original computes decides.
     size = len(weight)
     probe = torch.linspace(-3, 3, 4 * size, device=weight.device).view(1, 4, size).sin().to(weight.dtype)
     tolerance = torch.finfo(weight.dtype).eps * 4
     return fused if torch.allclose(fused(probe), layer(probe), atol=tolerance, rtol=tolerance) else None
+
+
+def _is_plain(weight: object) -> bool:
+    # A DTensor is a weight that FSDP2 keeps in parts; it is whole when the layer runs.
+    return type(weight) is nn.Parameter or type(weight) is DTensor
 
 
 def _has_hooks(*layers: nn.Module) -> bool:

@@ -17,7 +17,8 @@ from torch import Tensor
 from charter.errors import Unfinished, UserError
 from charter.progress import Bar
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
-from charter.training.layout import Group, Row, pack
+from charter.training.devices import Devices, here
+from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
 from charter.training.optimizer import MasterAdamW, learning_rate
@@ -39,6 +40,11 @@ class Tally:
         """Add a sum over `count` items."""
         self.sums[name] = self.sums.get(name, 0.0) + float(total)
         self.counts[name] = self.counts.get(name, 0.0) + count
+
+    def join(self, other: Tally) -> None:
+        """Add all that another tally holds."""
+        for name, total in other.sums.items():
+            self.add(name, total, other.counts[name])
 
     def means(self) -> dict[str, float]:
         """Mean of every quantity."""
@@ -92,6 +98,27 @@ class TrainResult:
     seconds: float
 
 
+@dataclass
+class _Share:
+    """What one process did in a step; `bad` are the keys of rows whose loss is not finite."""
+
+    tally: Tally = field(default_factory=Tally)
+    loss: float = 0.0
+    bad: list[str] = field(default_factory=list)
+
+    def add(self, loss: float, row: Row) -> None:
+        """Count a row that has been run."""
+        self.loss += loss
+        if not math.isfinite(loss):
+            self.bad += [group.key for group in row.groups]
+
+    def join(self, other: _Share) -> None:
+        """Add what another process did."""
+        self.tally.join(other.tally)
+        self.loss += other.loss
+        self.bad += other.bad
+
+
 def train(
     model: PreTrainedModel,
     objective: Objective | RowObjective,
@@ -106,11 +133,14 @@ def train(
 
     Splitting a batch into rows does not change its loss: every row's summed loss is divided by the batch's weight.
     identity: what else a checkpoint belongs to, such as the digest of the untrained weights.
+    Processes started together (`devices.py`) share the work; that changes the loss no more than splitting into rows.
     Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
+    devices = here()
     logprobs = CompletionLogprobs(model)
+    devices.shard(logprobs)
     model.train()
     logprobs.checkpoint_gradients(settings.gradient_checkpointing)
     optimizer = MasterAdamW(
@@ -118,43 +148,48 @@ def train(
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        devices=devices,
     )
     fingerprint = _fingerprint(groups, objective, settings, identity)
-    saved = load_checkpoint(folder / "checkpoints", fingerprint)
+    if len(set(devices.gathered(fingerprint))) > 1:
+        raise UserError(f"{title}: the processes have different data, models or settings. Give all of them the same.")
+    saved = load_checkpoint(folder / "checkpoints", fingerprint, devices)
     done = 0
     if saved:
         done, tensors = saved
         optimizer.load(tensors)
     per_epoch = math.ceil(len(groups) / settings.batch_size)
     total = per_epoch * settings.epochs
-    metrics = MetricsLog(folder, done)
+    metrics = MetricsLog(folder, done) if devices.first else None
     begun = time.monotonic()
     tokens = 0
     try:
-        with Bar(title, total, "steps") as bar:
+        with Bar(title, total, "steps", shown=devices.first) as bar:
             bar.update(done)
             for step in range(done, total):
                 started = time.monotonic()
                 batch = _batch(groups, settings, step, per_epoch)
-                values, step_tokens = _step(logprobs, objective, batch, optimizer, settings, step, total)
+                values, step_tokens = _step(logprobs, objective, batch, optimizer, settings, step, total, devices)
                 seconds = time.monotonic() - started
                 tokens += step_tokens
                 rate = step_tokens / seconds
-                metrics.write(
-                    step + 1,
-                    {
-                        "epoch": (step + 1) / per_epoch,
-                        **values,
-                        "tokens": step_tokens,
-                        "tokens_per_second": rate,
-                        "seconds": seconds,
-                    },
-                )
+                if metrics is not None:
+                    metrics.write(
+                        step + 1,
+                        {
+                            "epoch": (step + 1) / per_epoch,
+                            **values,
+                            "tokens": step_tokens,
+                            "tokens_per_second": rate,
+                            "seconds": seconds,
+                        },
+                    )
                 bar.update(step + 1, f"loss {values['loss']:.3f} · {rate:.0f} tokens/s")
                 if (step + 1) % settings.save_every == 0 or step + 1 == total:
-                    save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint)
+                    save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint, devices)
     finally:
-        metrics.close()
+        if metrics is not None:
+            metrics.close()
         model.eval()
     return TrainResult(total, tokens, time.monotonic() - begun)
 
@@ -167,34 +202,43 @@ def _step(
     settings: TrainSettings,
     step: int,
     total: int,
+    devices: Devices,
 ) -> tuple[dict[str, float], int]:
-    # Dropout depends on the step alone, so a resumed run draws what an uninterrupted one would have drawn.
-    torch.manual_seed(settings.seed * 1_000_003 + step)
+    # Dropout depends on step and rank alone, so a resumed run draws what an uninterrupted one would have drawn.
+    torch.manual_seed(settings.seed * 1_000_003 + step + (devices.rank << 40))
     weight = sum(objective.weight(group) for group in batch)
-    tally, loss_sum = Tally(), 0.0
+    own = _Share()
     if isinstance(objective, BatchObjective):
-        objective = objective.for_batch(batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens))
+        objective = objective.for_batch(
+            batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens, devices=devices)
+        )
         logprobs.train()
-    for indices in pack(batch, settings.row_tokens):
-        row = Row([batch[i] for i in indices])
+    for row, real in devices.share(batch, settings.row_tokens):
+        tally = own.tally if real else Tally()
         if isinstance(objective, RowObjective):
             loss = objective.row_loss(logprobs, row, tally) / weight
         else:
             loss = objective.loss(logprobs(row), row, tally) / weight
-        if not torch.isfinite(loss):
-            keys = ", ".join(group.key for group in row.groups[:8])
-            raise Unfinished(
-                f"The loss became {loss.item()} at step {step + 1} (rows: {keys}). The last checkpoint is kept. Lower "
-                "the learning rate, or look at these rows."
-            )
+        if not real:
+            loss = 0 * loss
+        # Where others take part, none may stop alone: they would wait for its part of the gradients.
         loss.backward()
         optimizer.accumulate()
-        loss_sum += loss.item()
+        if real:
+            own.add(loss.item(), row)
+    everyone = _Share()
+    for share in devices.gathered(own):
+        everyone.join(share)
+    if everyone.bad:
+        raise Unfinished(
+            f"The loss became {everyone.loss} at step {step + 1} (rows: {', '.join(everyone.bad[:8])}). The last "
+            "checkpoint is kept. Lower the learning rate, or look at these rows."
+        )
     rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
     norm = optimizer.step(rate, settings.max_grad_norm)
+    values = {"loss": everyone.loss, **everyone.tally.means(), "grad_norm": norm, "learning_rate": rate}
     # Counted as the data has them, however much of them a row could share.
-    tokens = sum(group.length for group in batch)
-    return {"loss": loss_sum, **tally.means(), "grad_norm": norm, "learning_rate": rate}, tokens
+    return values, sum(group.length for group in batch)
 
 
 def batches(groups: Sequence[Group], settings: TrainSettings) -> Iterator[list[Group]]:

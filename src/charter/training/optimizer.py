@@ -13,18 +13,27 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from charter.training.devices import Devices, local
+
 Schedule = Literal["linear", "cosine", "constant"]
 
 
 class MasterAdamW:
-    """AdamW (Loshchilov and Hutter 2019) over `parameters`, in the order given."""
+    """AdamW (Loshchilov and Hutter 2019) over `parameters`, in the order given; of sharded ones, over the own part."""
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], *, betas: tuple[float, float], eps: float, weight_decay: float
+        self,
+        parameters: Sequence[nn.Parameter],
+        *,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        devices: Devices = Devices(),
     ) -> None:
         self.parameters = list(parameters)
+        self._devices = devices
         # A copy even for fp32 weights: one code path, and the sum of gradients never aliases `.grad`.
-        self.masters = [nn.Parameter(p.detach().float().clone()) for p in self.parameters]
+        self.masters = [nn.Parameter(local(p).detach().float().clone()) for p in self.parameters]
         self._adam = torch.optim.AdamW(self.masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def accumulate(self) -> None:
@@ -32,27 +41,30 @@ class MasterAdamW:
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter.grad is None:
                 continue
+            grad = local(parameter.grad)
             if master.grad is None:
-                master.grad = parameter.grad.float()
+                master.grad = grad.float()
             else:
-                master.grad += parameter.grad
+                master.grad += grad
             parameter.grad = None
 
     def step(self, lr: float, max_grad_norm: float) -> float:
         """Clip the summed gradients to `max_grad_norm` (global 2-norm), update, re-cast. Returns the norm before."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_grad_norm))
+        own = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+        norm = self._devices.norm(own)
+        torch.nn.utils.clip_grads_with_norm_(self.masters, max_grad_norm, norm)
         for group in self._adam.param_groups:
             group["lr"] = lr
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         self.cast()
-        return norm
+        return float(norm)
 
     @torch.no_grad()
     def cast(self) -> None:
         """Write the masters into the model's weights."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            parameter.copy_(master)
+            local(parameter).copy_(master)
 
     def tensors(self) -> dict[str, Tensor]:
         """Masters and moments by name, for a checkpoint."""

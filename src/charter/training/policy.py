@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
 from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
 from charter.models.template import ChatFormat, chat_format
+from charter.training.devices import here
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -25,15 +27,22 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the adapter (or the whole model), with its tokenizer, to `folder`: whole or not at all."""
+        devices = here()
+        state = devices.gather_state(self.model, trained_only=self.base is not None)
+        if devices.first:
+            self._write(folder, state)
+        devices.barrier()
+
+    def _write(self, folder: Path, state: dict[str, Tensor] | None) -> None:
         if self.base is not None:
-            save_adapter(self.model, self.base, self.format.tokenizer, folder)  # type: ignore[arg-type]
+            save_adapter(self.model, self.base, self.format.tokenizer, folder, state)  # type: ignore[arg-type]
             return
         import tempfile
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as temporary:
             building = Path(temporary) / "model"
-            self.model.save_pretrained(str(building))
+            self.model.save_pretrained(str(building), state_dict=state)
             self.format.tokenizer.save_pretrained(str(building))
             replace_folder(building, folder)
 

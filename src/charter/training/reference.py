@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from charter.training.devices import here
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.scoring import completion_logprob_sums
@@ -34,10 +35,13 @@ def cached_reference(
         digest.update(repr((group.key, group.prompt, group.completions)).encode())
     key = digest.hexdigest()[:32]
     path = file.with_name(f"{file.stem}-{key}.safetensors")
-    if path.exists():
+    devices = here()
+    if devices.from_first(path.exists()):
         saved = load_file(str(path))["logprobs"]
         return {group.key: row for group, row in zip(groups, saved, strict=True)}
-    sums = completion_logprob_sums(logprobs, groups, row_tokens, "reference log-probs", tail_weight)
+    sums = completion_logprob_sums(logprobs, groups, row_tokens, "reference log-probs", tail_weight, devices)
+    if not devices.first:
+        return sums
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file({"logprobs": torch.stack([sums[group.key] for group in groups])}, str(temporary))

@@ -8,21 +8,30 @@ import torch
 from torch import Tensor
 
 from charter.progress import Bar
-from charter.training.layout import Group, Row, pack
+from charter.training.devices import Devices
+from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
 
 ROW_TOKENS = 4096
 
 
 def completion_logprob_sums(
-    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, title: str, tail_weight: float = 1.0
+    logprobs: CompletionLogprobs,
+    groups: Sequence[Group],
+    row_tokens: int,
+    title: str,
+    tail_weight: float = 1.0,
+    devices: Devices = Devices(),
 ) -> dict[str, Tensor]:
     """Per key, summed log-probs (k,) of a group's completions, fp32 on CPU, with a progress bar.
 
     tail_weight: how much tokens beyond the shortest completion's length count, see `tail_weights`.
+    devices: each of them runs a part of the groups, and all get all sums.
     """
-    with Bar(title, len(groups), "prompts") as bar:
-        return logprob_sums(logprobs, groups, row_tokens, bar.update, tail_weight)
+    with Bar(title, len(groups), "prompts", shown=devices.first) as bar:
+        return logprob_sums(
+            logprobs, groups, row_tokens, lambda done: bar.update(done * devices.world), tail_weight, devices
+        )
 
 
 def logprob_sums(
@@ -31,17 +40,18 @@ def logprob_sums(
     row_tokens: int,
     progress: Callable[[int], object] = lambda _: None,
     tail_weight: float = 1.0,
+    devices: Devices = Devices(),
 ) -> dict[str, Tensor]:
-    """`completion_logprob_sums` without the bar; `progress` hears how many groups are done."""
+    """`completion_logprob_sums` without the bar; `progress` hears how many groups are done here."""
     sums: dict[str, Tensor] = {}
-    for row, logp_N in _forwards(logprobs, groups, row_tokens):
+    for row, logp_N in _forwards(logprobs, groups, row_tokens, devices):
         if tail_weight != 1:
             logp_N = logp_N * tail_weights(row, tail_weight).to(logp_N.device)
         parts = sum_by_completion(logp_N, row).cpu().split([len(g.completions) for g in row.groups])
         for group, part in zip(row.groups, parts, strict=True):
             sums[group.key] = part.clone()
         progress(len(sums))
-    return sums
+    return {key: own for part in devices.gathered(sums) for key, own in part.items()}
 
 
 def tail_weights(row: Row, alpha: float) -> Tensor:
@@ -74,10 +84,12 @@ def token_logprobs(
     return [found[group.key] for group in groups]
 
 
-def _forwards(logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int) -> Iterator[tuple[Row, Tensor]]:
+def _forwards(
+    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int, devices: Devices = Devices()
+) -> Iterator[tuple[Row, Tensor]]:
     logprobs.eval()
-    for indices in pack(groups, row_tokens):
-        row = Row([groups[i] for i in indices])
+    for row, real in devices.share(groups, row_tokens):
         with torch.no_grad():
             logp_N = logprobs(row)
-        yield row, logp_N
+        if real:
+            yield row, logp_N

@@ -11,6 +11,7 @@ from typing import Any
 
 from charter.errors import UserError
 from charter.records import write_text
+from charter.training.devices import here
 from charter.training.loop import TrainResult
 from charter.training.policy import Policy
 from charter.training.settings import TrainSettings
@@ -47,5 +48,6 @@ def need_rows(groups: Sequence[object], rows: Sequence[object], dropped: Counter
 def finish(policy: Policy, folder: Path, rows: int, dropped: Counter[str], result: TrainResult) -> Trained:
     """Save the trained policy as `folder/model`, beside the counts of what was dropped."""
     policy.save(folder / "model")
-    write_text(folder / "dropped.json", json.dumps(dict(dropped), indent=1))
+    if here().first:
+        write_text(folder / "dropped.json", json.dumps(dict(dropped), indent=1))
     return Trained(folder / "model", rows, dropped, result)
