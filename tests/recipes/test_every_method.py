@@ -65,6 +65,21 @@ def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: P
     done = train_single(name, str(tiny_base), str(pairs(tmp_path)), tmp_path / "run", config)
     assert done.rows == (12 if CATALOGUE[name].reads == "ratings" else 6)
     assert (done.model / "adapter_config.json").exists()
+    assert (done.model / "reward_head.safetensors").exists() == (CATALOGUE[name].gives == "reward")
+
+
+def test_a_reward_model_stands_beside_the_policy(tmp_path: Path, tiny_base: Path) -> None:
+    stages = "".join(f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}}}\n" for name in ("reward", "dpo", "reward"))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
+    where, _ = align(recipe, tmp_path / "run")
+    (dpo,) = where.glob("stages/*dpo*/model")
+    assert not (dpo / "reward_head.json").exists()
+    assert json.loads((dpo / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tiny_base)
+    assert len(list(where.glob("stages/*/model/reward_head.json"))) == 2
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + "  - {method: reward}\n")
+    with pytest.raises(UserError, match="no stage trains the model itself"):
+        align(recipe, tmp_path / "other")
 
 
 def test_train_kto_on_a_file_of_rated_completions(tmp_path: Path, tiny_base: Path) -> None:

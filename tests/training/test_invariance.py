@@ -92,7 +92,7 @@ def weights_after(
 
 
 @pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("method", CATALOGUE)
+@pytest.mark.parametrize("method", [name for name, entry in CATALOGUE.items() if entry.gives == "policy"])
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shapes=st.lists(LENGTHS, min_size=3, max_size=6), budget=st.integers(2, 80), seed=st.integers(0, 9))
 def test_splitting_a_batch_changes_neither_loss_nor_weights(

@@ -18,7 +18,17 @@ from tiny import tiny_folder
 
 from charter.records import Demonstration, Preference, Rated, user_prompt
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
-from charter.training.methods import DpoSettings, KtoSettings, SftSettings, train_dpo, train_kto, train_sft
+from charter.training.methods import (
+    DpoSettings,
+    KtoSettings,
+    RewardSettings,
+    SftSettings,
+    train_dpo,
+    train_kto,
+    train_reward,
+    train_sft,
+)
+from charter.training.settings import TrainSettings
 
 STEPS = 60
 SFT = SftSettings(epochs=15, batch_size=2, save_every=3, learning_rate=1e-3, lora=None)
@@ -29,6 +39,8 @@ DPO = DpoSettings.model_validate(
 KTO = KtoSettings.model_validate(
     DPO.model_dump(exclude={"method", "label_smoothing", "length_desensitisation", "sft_weight"})
 )
+
+REWARD = RewardSettings.model_validate({**DPO.model_dump(include=set(TrainSettings.model_fields)), "heads": 2})
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -42,7 +54,10 @@ def run(method: str, base: Path, folder: Path) -> None:
         train_kto(str(base), rated, KTO, folder)
     else:
         pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
-        train_dpo(str(base), pairs, DPO, folder)
+        if method == "reward":
+            train_reward(str(base), pairs, REWARD, folder)
+        else:
+            train_dpo(str(base), pairs, DPO, folder)
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -74,7 +89,7 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "reward"])
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
@@ -87,11 +102,12 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert steps_of(tmp_path / "killed") == list(range(1, STEPS + 1))
-    name = "model.safetensors" if method == "sft" else "adapter_model.safetensors"
-    resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
-    assert resumed.keys() == whole.keys()
-    for key, value in whole.items():
-        assert torch.equal(resumed[key], value), key
+    names = ["model.safetensors" if method == "sft" else "adapter_model.safetensors"]
+    for name in [*names, "reward_head.safetensors"] if method == "reward" else names:
+        resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
+        assert resumed.keys() == whole.keys()
+        for key, value in whole.items():
+            assert torch.equal(resumed[key], value), key
     losses: Any = [
         [json.loads(line)["loss"] for line in (tmp_path / which / "metrics.jsonl").read_text().splitlines()]
         for which in ("killed", "whole")

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, judge, logprobs, train
+from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
@@ -66,6 +66,7 @@ app.command("eval")(evaluate.eval_)
 app.command("compare")(evaluate.compare)
 app.command("regress")(evaluate.regress)
 app.add_typer(judge.app, name="judge")
+app.add_typer(reward.app, name="reward")
 
 
 def run() -> None:

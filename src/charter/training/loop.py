@@ -16,6 +16,7 @@ from torch import Tensor
 
 from charter.errors import Unfinished, UserError
 from charter.progress import Bar
+from charter.training.body import RowForward
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.layout import Group, Row, pack
 from charter.training.logprobs import CompletionLogprobs
@@ -52,8 +53,10 @@ class Objective(Protocol):
         """How much a group counts in the batch mean. The loss of a step is sum of losses / sum of weights."""
         ...
 
-    def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
-        """The summed (not averaged) loss of a row, from its completion log-probs; logs into `tally`."""
+    def loss(self, values: Tensor, row: Row, tally: Tally, /) -> Tensor:
+        """The summed (not averaged) loss of a row, from what the forward gives: its completions' log-probs (N,), or
+        their rewards (C, heads). Logs into `tally`.
+        """
         ...
 
 
@@ -88,20 +91,22 @@ def train(
     *,
     title: str,
     identity: str = "",
+    forward: RowForward | None = None,
 ) -> TrainResult:
     """Train the model's trainable weights in place; resumes from the checkpoints in `folder` when there are any.
 
     Splitting a batch into rows does not change its loss: every row's summed loss is divided by the batch's weight.
     identity: what else a checkpoint belongs to, such as the digest of the untrained weights.
+    forward: what feeds the objective, built on `model`, trained with its own weights; log-probs when left out.
     Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
-    logprobs = CompletionLogprobs(model)
-    model.train()
-    logprobs.checkpoint_gradients(settings.gradient_checkpointing)
+    forward = forward or CompletionLogprobs(model)
+    forward.train()
+    forward.checkpoint_gradients(settings.gradient_checkpointing)
     optimizer = MasterAdamW(
-        [p for p in model.parameters() if p.requires_grad],
+        [p for p in forward.parameters() if p.requires_grad],
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
@@ -123,7 +128,7 @@ def train(
             for step in range(done, total):
                 started = time.monotonic()
                 batch = _batch(groups, settings, step, per_epoch)
-                values, step_tokens = _step(logprobs, objective, batch, optimizer, settings, step, total)
+                values, step_tokens = _step(forward, objective, batch, optimizer, settings, step, total)
                 seconds = time.monotonic() - started
                 tokens += step_tokens
                 rate = step_tokens / seconds
@@ -142,12 +147,12 @@ def train(
                     save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint)
     finally:
         metrics.close()
-        model.eval()
+        forward.eval()
     return TrainResult(total, tokens, time.monotonic() - begun)
 
 
 def _step(
-    logprobs: CompletionLogprobs,
+    forward: RowForward,
     objective: Objective,
     batch: Sequence[Group],
     optimizer: MasterAdamW,
@@ -160,11 +165,14 @@ def _step(
     weight = sum(objective.weight(group) for group in batch)
     tally, loss_sum = Tally(), 0.0
     if isinstance(objective, BatchObjective):
+        logprobs = forward
+        if not isinstance(logprobs, CompletionLogprobs):
+            raise TypeError(f"{type(objective).__name__} needs log-probs, not {type(forward).__name__}")
         objective = objective.for_batch(batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens))
         logprobs.train()
     for indices in pack(batch, settings.row_tokens):
         row = Row([batch[i] for i in indices])
-        loss = objective.loss(logprobs(row), row, tally) / weight
+        loss = objective.loss(forward(row), row, tally) / weight
         if not torch.isfinite(loss):
             keys = ", ".join(group.key for group in row.groups[:8])
             raise Unfinished(

@@ -13,6 +13,7 @@ from charter.training.methods.ipo import IpoSettings, train_ipo
 from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
 from charter.training.methods.kto import KtoSettings, train_kto
 from charter.training.methods.orpo import OrpoSettings, train_orpo
+from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.robust_dpo import RobustDpoSettings, train_robust_dpo
 from charter.training.methods.sft import SftSettings, train_sft
 from charter.training.methods.simpo import SimpoSettings, train_simpo
@@ -28,7 +29,8 @@ AnySettings = Annotated[
     | ChiPoSettings
     | SimpoSettings
     | OrpoSettings
-    | KtoSettings,
+    | KtoSettings
+    | RewardSettings,
     Field(discriminator="method"),
 ]
 """The settings of any method, told apart by `method`; a recipe's training stages."""
@@ -42,6 +44,7 @@ __all__ = [
     "KtoSettings",
     "Method",
     "OrpoSettings",
+    "RewardSettings",
     "RobustDpoSettings",
     "SftSettings",
     "SimpoSettings",
@@ -53,6 +56,7 @@ __all__ = [
     "train_ipo_mean",
     "train_kto",
     "train_orpo",
+    "train_reward",
     "train_robust_dpo",
     "train_sft",
     "train_simpo",
