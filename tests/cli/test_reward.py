@@ -105,3 +105,17 @@ def test_train_then_score(tmp_path: Path, tiny_base: Path) -> None:
     done = forked("reward", "score", "--model", run / "model", "--in", source, "--out", "-", cwd=tmp_path)
     rewards = [json.loads(line)["reward"] for line in done.stdout.splitlines()]
     assert all(chosen > rejected for chosen, rejected in zip(rewards[0::2], rewards[1::2], strict=True))
+
+
+def test_audit(tmp_path: Path, reward_model: Path) -> None:
+    source = write_rows(tmp_path / "pairs.jsonl", [*pairs(6), {"prompt": "x" * 600, "chosen": "a", "rejected": "b"}])
+    line = ["reward", "audit", "--model", reward_model, "--in", source]
+    done = forked(*line, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["pairs"], sum(found["unscored"].values())) == (7, 1)
+    assert found["accuracy"][0]["n"] == 6
+    assert [probe["preferred"]["name"] for probe in found["probes"]] == ["agreement", "formatting", "padding"]
+    shown = forked(*line, cwd=tmp_path).stdout
+    assert "Brier score" in shown
+    assert "unscored 1" in shown

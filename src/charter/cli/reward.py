@@ -1,14 +1,17 @@
-"""charter reward score: what a reward model makes of given completions."""
+"""charter reward: what a reward model makes of given completions, and what it really rewards."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charter.cli.rows import check_writable, completion_of, read_rows, write_rows
 from charter.errors import UserError
+
+if TYPE_CHECKING:
+    from charter.evaluation.reward_audit import Rate, RewardAudit
 
 app = typer.Typer(
     help="Ask a reward model, or examine one.",
@@ -61,3 +64,77 @@ def score(
     write_rows(target, out)
     missed = sum(one.unscored is not None for one in scored)
     print(f"{model}: {len(scored) - missed} rows scored, {missed} unscored", file=sys.stderr)
+
+
+@app.command(epilog="Example: charter reward audit --model runs/rm/model --in heldout.jsonl --json")
+def audit(
+    model: _Model,
+    source: Annotated[str, typer.Option("--in", help="Preference pairs in any shape of docs/data.md.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    read: _Read = "mean",
+) -> None:
+    """Examine a reward model: accuracy by slice, calibration, length, and whether flattery, formatting or padding pay.
+
+    Use pairs that it was not trained on. The probes of flattery, formatting and padding are built in.
+    """
+    import json
+
+    from charter.evaluation.probes.pairs import probe_pairs
+    from charter.evaluation.reward_audit import audit_reward
+    from charter.feedback.formats import load
+    from charter.progress import Bar
+    from charter.training.reward_model import READS, RewardModel
+
+    if read not in READS:
+        raise UserError(f'--read "{read}" is none of {", ".join(READS)}.')
+    pairs, dropped = load(source).as_kind("preferences")
+    loaded = RewardModel(model, read)
+    probes = probe_pairs()
+    with Bar("rewards", 2 * (len(pairs) + len(probes)), "rows") as bar:
+        found = audit_reward(loaded, pairs, probes, lambda done, _: bar.update(done))
+    if as_json:
+        typer.echo(json.dumps({**found.as_json(), "dropped": dict(dropped)}, indent=1))
+        return
+    _show(found)
+    for reason, count in dropped.items():
+        typer.echo(f"dropped {count}: {reason}")
+
+
+def _show(found: RewardAudit) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{found.model}: share of pairs whose chosen side has the higher reward", title_justify="left")
+    for column in ("slice", "n", "share", "95% interval"):
+        table.add_column(column, justify="left" if column == "slice" else "right")
+    for rate in found.accuracy:
+        table.add_row(rate.name, str(rate.n), *_shares(rate))
+    console.print(table)
+    if found.brier is not None:
+        console.print(f"Brier score {found.brier:.3f} · calibration error {found.calibration_error:.3f}")
+    longer, label = found.longer_preferred, found.longer_chosen
+    console.print(
+        f"The longer side has the higher reward in {_shares(longer)[0]} and is chosen in {_shares(label)[0]}."
+    )
+    if found.length_correlation is not None:
+        rho, low, high = found.length_correlation
+        console.print(f"Rank correlation of reward and length: {rho:+.2f} ({low:+.2f} to {high:+.2f})")
+    probes = Table(title="Probes: share of pairs in which the addition raises the reward", title_justify="left")
+    for column in ("addition", "n", "share", "95% interval", "p", "shift (sd)"):
+        probes.add_column(column, justify="left" if column == "addition" else "right")
+    for probe in found.probes:
+        p = "–" if probe.p is None else f"{probe.p:.2g}"
+        shift = (
+            "–" if probe.shift is None else f"{probe.shift:+.2f} ({probe.shift_low:+.2f} to {probe.shift_high:+.2f})"
+        )
+        probes.add_row(probe.preferred.name, str(probe.preferred.n), *_shares(probe.preferred), p, shift)
+    console.print(probes)
+    for reason, count in found.unscored.items():
+        console.print(f"unscored {count}: {reason}")
+
+
+def _shares(rate: Rate) -> tuple[str, str]:
+    if rate.rate is None or rate.ci_low is None or rate.ci_high is None:
+        return "–", "–"
+    return f"{100 * rate.rate:.1f}%", f"{100 * rate.ci_low:.1f}% – {100 * rate.ci_high:.1f}%"
