@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ from charter.models.lora import LoraSettings, add_lora
 from charter.models.reward_head import RewardHead
 from charter.training.layout import Group, Row
 from charter.training.loop import Tally
+from charter.training.methods.cost import CostObjective
 from charter.training.methods.reward import RewardObjective
 from charter.training.rewards import CompletionRewards
 
@@ -54,6 +56,31 @@ def test_reward_losses_and_their_gradients_are_trls(
         row = Row([Group(str(p), (1, 2), ((3,), (4, 5)))])
         one = objective.loss(frozen["rewards_P2"][p, :, None], row, Tally())
         torch.testing.assert_close(one, frozen[f"{name}.losses_P"][p], **EXACT)
+
+
+def test_the_cost_models_loss_is_the_papers_formula_in_float64(frozen: dict[str, Tensor]) -> None:
+    """Dai et al. 2023, eq. 6, with y_w the more harmful answer and s = 1 for harmful ones, -1 for the others."""
+    costs_P2 = frozen["rewards_P2"].clone().requires_grad_()
+    safe = [(True, False), (False, False), (True, True), (None, False)] * 4
+    labels = {str(p): pair for p, pair in enumerate(safe)}
+    objective = CostObjective(labels, {"3": 0.5}, {}, 0.7)
+    got = objective.loss(costs_P2.view(-1, 1), pair_row(len(costs_P2)), Tally())
+    got.backward()
+
+    c = frozen["rewards_P2"].double().numpy()  # columns: less harmful (chosen), more harmful (rejected)
+    s = np.array([[{True: -1.0, False: 1.0, None: 0.0}[label] for label in pair] for pair in safe])
+    weight = np.where(np.arange(len(c)) == 3, 0.5, 1.0)[:, None]
+
+    def log_sigmoid(x: np.ndarray) -> np.ndarray:
+        return -np.logaddexp(0, -x)
+
+    gap = (c[:, 1] - c[:, 0])[:, None]
+    want = -weight * log_sigmoid(gap) - 0.7 * weight * np.where(s != 0, log_sigmoid(s * c), 0).sum(1, keepdims=True)
+    assert got.item() == pytest.approx(want.sum(), rel=1e-5)
+    # d log sigmoid(x) / dx = sigmoid(-x)
+    slope = weight / (1 + np.exp(gap)) * np.array([1.0, -1.0]) - 0.7 * weight * s / (1 + np.exp(s * c))
+    assert costs_P2.grad is not None
+    np.testing.assert_allclose(costs_P2.grad.numpy(), slope, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["full", "full_margin_centred", "lora"])

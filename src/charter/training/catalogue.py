@@ -12,7 +12,7 @@ from charter.errors import UserError, nearest
 if TYPE_CHECKING:
     from charter.training.methods.base import Method
 
-Reads = Literal["demonstrations", "preferences", "ratings"]
+Reads = Literal["demonstrations", "preferences", "ratings", "scored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "orpo": Entry("orpo", "preferences", "Imitation of the chosen side and an odds-ratio term, without a reference."),
     "kto": Entry("kto", "ratings", "Kahneman-Tversky optimisation on single completions found good or bad."),
     "reward": Entry("reward", "preferences", "A reward model from pairs (Bradley-Terry); k heads for doubt.", "reward"),
+    "cost": Entry("cost", "preferences", "A cost model for harm: which is worse, and which is harmful.", "reward"),
+    "reward_pointwise": Entry("reward_pointwise", "scored", "A reward model from scores, by regression.", "reward"),
 }
 
 

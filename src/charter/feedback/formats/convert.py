@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from charter.feedback.formats.detect import Kind
-from charter.feedback.formats.ratings import deciding_score
 from charter.records import Conversation, Demonstration, Preference, Rated, Scored, rated_sides
+from charter.scores import deciding_score
 
 GIVES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
     "demonstrations": ("demonstrations",),
