@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from charter.records import Completion, Conversation, Exchange, Sampling, Score
+from charter.records import Completion, Conversation, Exchange, Rewarded, Sampling, Score
 
 Progress = Callable[[int, int], None]
 """Called with (finished, total) as work goes on."""
@@ -32,4 +32,15 @@ class Judge(Protocol):
 
     def score(self, rows: Sequence[Exchange]) -> list[Score]:
         """One score per row, same order, same ids."""
+        ...
+
+
+class Reward(Protocol):
+    """What training and search aim at: a number per exchange, higher is better; unscored where there is none."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reward(self, rows: Sequence[Exchange], progress: Progress | None = None) -> list[Rewarded]:
+        """One per row, same order, same ids."""
         ...

@@ -69,7 +69,8 @@ class Rated:
 class Preference:
     """A prompt with a chosen and a rejected completion; `strength` in (0, 1] is how sure the label is.
 
-    Methods on pairs weigh a pair's loss by its strength.
+    Methods on pairs weigh a pair's loss by its strength. `margin` is by how much the chosen side is better, in the
+    units of its source's scores; `chosen_safe` and `rejected_safe` tell harmless sides. None where nobody said.
     `chosen_finished` and `rejected_finished` are as in `Demonstration`.
     """
 
@@ -83,6 +84,9 @@ class Preference:
     rater: str = ""
     chosen_finished: bool = True
     rejected_finished: bool = True
+    margin: float | None = None
+    chosen_safe: bool | None = None
+    rejected_safe: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,19 @@ class Score:
     judge: str
     label: str | None = None
     score: float | None = None
+    unscored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A reward model's word on one exchange: higher is better; or the reason why it is unscored.
+
+    `heads` are the values of an ensemble's heads, from which `reward` was read.
+    """
+
+    id: str
+    reward: float | None = None
+    heads: tuple[float, ...] = ()
     unscored: str | None = None
 
 

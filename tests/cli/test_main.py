@@ -14,6 +14,7 @@ from charter.training.catalogue import CATALOGUE
 
 VERBS = [
     "init", "lint", "show", "diff", "align", "train", "generate", "logprobs", "eval", "compare", "regress",
+    "reward", "reward score", "reward audit",
     "judge", "judge score", "judge calibrate", "data", "data inspect",
     *(f"train {name}" for name in CATALOGUE),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from charter.training.methods import AnySettings
 
 NEEDS = {"distill": "teacher: {model}"}
 """What a method has no default for."""
+OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads != "scored"]
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
 
 
@@ -37,7 +38,13 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 def pairs(folder: Path) -> Path:
     words = ["rain", "snow", "hail", "wind", "fog", "sun"]
     rows = [
-        {"prompt": f"Question {i}: what is {w}?", "chosen": f"It is {w}.", "rejected": "No"}
+        {
+            "prompt": f"Question {i}: what is {w}?",
+            "chosen": f"It is {w}.",
+            "rejected": "No",
+            "chosen_safe": True,
+            "rejected_safe": i % 2 == 0,
+        }
         for i, w in enumerate(words)
     ]
     return write_rows(folder / "pairs.jsonl", rows)
@@ -52,24 +59,39 @@ def test_the_settings_of_every_method_are_a_recipes() -> None:
 def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path) -> None:
     stages = "".join(
         f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}, {NEEDS.get(name, '').format(model=tiny_base)}}}\n"
-        for name in CATALOGUE
+        for name in OF_PAIRS
     )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
     where, _ = align(recipe, tmp_path / "run")
     trained = sorted(path.parent.name for path in where.glob("stages/*/metrics.jsonl"))
-    assert len(trained) == len(CATALOGUE)
+    assert len(trained) == len(OF_PAIRS)
     kto = next(where.glob("stages/*kto*/metrics.jsonl"))
     assert [json.loads(line)["step"] for line in kto.read_text().splitlines()] == [1, 2, 3]  # 5 pairs, 10 completions
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", OF_PAIRS)
 def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: Path) -> None:
     config = tmp_path / "how.yaml"
     config.write_text("batch_size: 4\nlora: {r: 2}\n" + NEEDS.get(name, "").format(model=tiny_base))
     done = train_single(name, str(tiny_base), str(pairs(tmp_path)), tmp_path / "run", config)
     assert done.rows == (12 if CATALOGUE[name].reads == "ratings" else 6)
     assert (done.model / "adapter_config.json").exists()
+    assert (done.model / "reward_head.safetensors").exists() == (CATALOGUE[name].gives == "reward")
+
+
+def test_a_reward_model_stands_beside_the_policy(tmp_path: Path, tiny_base: Path) -> None:
+    stages = "".join(f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}}}\n" for name in ("reward", "dpo", "reward"))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
+    where, _ = align(recipe, tmp_path / "run")
+    (dpo,) = where.glob("stages/*dpo*/model")
+    assert not (dpo / "reward_head.json").exists()
+    assert json.loads((dpo / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tiny_base)
+    assert len(list(where.glob("stages/*/model/reward_head.json"))) == 2
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + "  - {method: reward}\n")
+    with pytest.raises(UserError, match="no stage trains the model itself"):
+        align(recipe, tmp_path / "other")
 
 
 def test_train_kto_on_a_file_of_rated_completions(tmp_path: Path, tiny_base: Path) -> None:
@@ -78,6 +100,27 @@ def test_train_kto_on_a_file_of_rated_completions(tmp_path: Path, tiny_base: Pat
     assert done.rows == 5
     with pytest.raises(UserError, match='line 1: has no "chosen"'):
         train_single("dpo", str(tiny_base), str(tmp_path / "rated.jsonl"), tmp_path / "other", None)
+
+
+def test_scored_completions_train_a_reward_model_in_a_recipe_and_alone(tmp_path: Path, tiny_base: Path) -> None:
+    rows = [
+        {"prompt": f"Why {i}?", "completion": "Because it is so" if side else "No", "score": 5 * side}
+        for i in range(4)
+        for side in (0, 1)
+    ]
+    data = write_rows(tmp_path / "scored.jsonl", rows)
+    done = train_single("reward_pointwise", str(tiny_base), str(data), tmp_path / "alone", None)
+    assert done.rows == 8
+    recipe = tmp_path / "recipe.yaml"
+    head = HEAD.format(model=tiny_base, data=data).replace(", holdout: 0.2", "")
+    recipe.write_text(head + "  - {method: reward_pointwise}\n  - {method: dpo, lora: {r: 2}}\n")
+    where, _ = align(recipe, tmp_path / "run")
+    (result,) = (json.loads(path.read_text()) for path in where.glob("stages/*pointwise*/model/reward_head.json"))
+    assert (result["scale"], result["shift"]) == (2.5, 2.5)
+    stages = "  - {method: reward_pointwise}\n  - {method: dpo}\n"
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
+    with pytest.raises(UserError, match="needs scored completions"):
+        align(recipe, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

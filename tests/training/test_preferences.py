@@ -29,7 +29,7 @@ from charter.training.scoring import completion_logprob_sums, logprob_sums, tail
 from charter.training.settings import TrainSettings
 
 LORA = LoraSettings(r=4, alpha=8)
-OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads == "preferences"]
+OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads == "preferences" and entry.gives == "policy"]
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,15 @@ from charter.training.methods import (
     DistillSettings,
     DpoSettings,
     KtoSettings,
+    RewardSettings,
     SftSettings,
     train_distill,
     train_dpo,
     train_kto,
+    train_reward,
     train_sft,
 )
+from charter.training.settings import TrainSettings
 
 STEPS = 60
 SFT = SftSettings(epochs=15, batch_size=2, save_every=3, learning_rate=1e-3, lora=None)
@@ -44,6 +47,8 @@ NEAR = SftSettings.model_validate(
 DISTILL = DistillSettings.model_validate(
     {**NEAR.model_dump(include={"epochs", "batch_size", "save_every", "lora"}), "teacher": "", "top_k": 9}
 )
+
+REWARD = RewardSettings.model_validate({**DPO.model_dump(include=set(TrainSettings.model_fields)), "heads": 2})
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -64,7 +69,10 @@ def run(method: str, base: Path, folder: Path) -> None:
         train_kto(str(base), rated, KTO, folder)
     else:
         pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
-        train_dpo(str(base), pairs, DPO, folder)
+        if method == "reward":
+            train_reward(str(base), pairs, REWARD, folder)
+        else:
+            train_dpo(str(base), pairs, DPO, folder)
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -96,7 +104,7 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto"])
+@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward"])
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
@@ -109,11 +117,12 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert steps_of(tmp_path / "killed") == list(range(1, STEPS + 1))
-    name = "model.safetensors" if method == "sft" else "adapter_model.safetensors"
-    resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
-    assert resumed.keys() == whole.keys()
-    for key, value in whole.items():
-        assert torch.equal(resumed[key], value), key
+    names = ["model.safetensors" if method == "sft" else "adapter_model.safetensors"]
+    for name in [*names, "reward_head.safetensors"] if method == "reward" else names:
+        resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
+        assert resumed.keys() == whole.keys()
+        for key, value in whole.items():
+            assert torch.equal(resumed[key], value), key
     losses: Any = [
         [json.loads(line)["loss"] for line in (tmp_path / which / "metrics.jsonl").read_text().splitlines()]
         for which in ("killed", "whole")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from charter import __version__
 from charter.document import Charter, Clause
@@ -43,14 +44,14 @@ def write_account(
     charter: Charter,
     base_digest: str,
     trained: Sequence[StageDone],
+    candidate: Mapping[str, Any],
     before: Sequence[Outcome],
     later: Sequence[Outcome],
     comparisons: Sequence[Comparison],
     rules: Mapping[str, MetricGate],
     gate: GateResult,
 ) -> None:
-    """Write report.html and report.json of a finished run."""
-    candidate = trained[-1].result
+    """Write report.html and report.json of a finished run; `candidate` is what the last stage on the policy gave."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     suites = {suite: suite_digest(suite) for suite in recipe.suites}
     data = ReportData(

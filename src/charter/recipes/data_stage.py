@@ -21,22 +21,34 @@ from charter.ports import Judge, TextModel
 from charter.progress import Bar
 from charter.recipes.file_source import read_file, wants_pairs
 from charter.recipes.recipe import DataSettings, FileSource, Recipe
-from charter.records import Conversation, Demonstration, Preference, Rated, Sampling, as_row, write_jsonl, write_text
+from charter.records import (
+    Conversation,
+    Demonstration,
+    Preference,
+    Rated,
+    Sampling,
+    Scored,
+    as_row,
+    write_jsonl,
+    write_text,
+)
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, RATINGS, HELDOUT, COUNTS = (
+DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, HELDOUT, COUNTS = (
     "demonstrations.jsonl",
     "preferences.jsonl",
     "ratings.jsonl",
+    "scored.jsonl",
     "heldout.jsonl",
     "counts.json",
 )
+_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, HELDOUT)
 MAX_OVERLAP = 0.5
 
 
 T = TypeVar("T")
-Record = Demonstration | Preference | Rated
-R = TypeVar("R", Demonstration, Preference, Rated)
+Record = Demonstration | Preference | Rated | Scored
+R = TypeVar("R", Demonstration, Preference, Rated, Scored)
 
 
 @dataclass
@@ -46,6 +58,7 @@ class Rows:
     demonstrations: list[Demonstration] = field(default_factory=list)
     preferences: list[Preference] = field(default_factory=list)
     ratings: list[Rated] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
     heldout: list[Preference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -125,11 +138,13 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
     name = Path(source.path).name
     draw = random.Random(f"{seed}/{name}")
     # Training keeps what it knows of a row by its id: two files may both have a row "1".
-    gathered: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.heldout, *rows.ratings)
+    gathered: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.heldout, *rows.ratings, *rows.scored)
     taken = {row.id for row in gathered}
     preferences = [_stamped(row, source, taken) for row in _shuffled(found.preferences, draw, source.limit)]
     demonstrations = [_stamped(row, source, taken) for row in _shuffled(found.demonstrations, draw, source.limit)]
     ratings = [_stamped(row, source, taken) for row in _shuffled(found.ratings, draw, source.limit)]
+    # Scored completions of a held-out prompt are held out with it, below.
+    scored = [_stamped(row, source, taken) for row in _shuffled(found.scored, draw, source.limit)]
     # Split by the first user turn, not by row: the same question never stands on both sides.
     prompts = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(prompts)
@@ -138,11 +153,13 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
     rows.heldout += [row for row in preferences if _first_user(row.prompt) in held]
     rows.preferences += kept
     rows.ratings += ratings
+    rows.scored += [row for row in scored if _first_user(row.prompt) not in held]
     rows.demonstrations += [*chosen_sides(kept), *demonstrations, *desirable_ones(ratings)[0]]
     found_here: dict[str, Sequence[Record]] = {
         "pairs": preferences,
         "demonstrations": demonstrations,
         "ratings": ratings,
+        "scored": scored,
     }
     rows.counts += Counter({f"{name}: {what}": len(these) for what, these in found_here.items()})
     rows.dropped += found.dropped
@@ -163,7 +180,7 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
     measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
     measured += [_first_user(preference.prompt) for preference in rows.heldout]
-    trained: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.ratings)
+    trained: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.ratings, *rows.scored)
     texts = list({_first_user(row.prompt): None for row in trained})
     close = {texts[index] for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
     if not close:
@@ -172,6 +189,7 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     rows.demonstrations = [row for row in rows.demonstrations if _first_user(row.prompt) not in close]
     rows.preferences = [row for row in rows.preferences if _first_user(row.prompt) not in close]
     rows.ratings = [row for row in rows.ratings if _first_user(row.prompt) not in close]
+    rows.scored = [row for row in rows.scored if _first_user(row.prompt) not in close]
 
 
 def _first_user(prompt: Conversation) -> str:
@@ -182,14 +200,16 @@ def _write(rows: Rows, folder: Path) -> dict[str, Any]:
     write_jsonl(folder / DEMONSTRATIONS, map(as_row, rows.demonstrations))
     write_jsonl(folder / PREFERENCES, map(as_row, rows.preferences))
     write_jsonl(folder / RATINGS, map(as_row, rows.ratings))
+    write_jsonl(folder / SCORED, map(as_row, rows.scored))
     write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
     write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
     return {
         "demonstrations": len(rows.demonstrations),
         "preferences": len(rows.preferences),
         "ratings": len(rows.ratings),
+        "scored": len(rows.scored),
         "heldout": len(rows.heldout),
         "counts": dict(rows.counts),
         "dropped": dict(rows.dropped),
-        "digests": {name: file_digest(folder / name) for name in (DEMONSTRATIONS, PREFERENCES, RATINGS, HELDOUT)},
+        "digests": {name: file_digest(folder / name) for name in _FILES},
     }

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from charter.errors import UserError
 from charter.feedback.formats import is_file, load
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference, Rated
+from charter.records import Demonstration, Preference, Rated, Scored
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason."""
+    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason.
+
+    `scored` are its completions as they are, where it holds scored ones.
+    """
 
     preferences: list[Preference]
     demonstrations: list[Demonstration]
     ratings: list[Rated]
     dropped: Counter[str]
+    scored: list[Scored] = field(default_factory=list)
 
 
 def wants_pairs(recipe: Recipe) -> bool:
@@ -36,9 +40,10 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     Raises UserError for a file that cannot be read, and for a `holdout` where there are no pairs to hold out.
     """
     loaded = load(source.path, source.split)
+    scored = loaded.as_kind("scored")[0] if loaded.format.kind == "scored" else []
     if loaded.format.kind == "preferences" or ("preferences" in loaded.gives and (pairs or source.holdout)):
         found, dropped = loaded.as_kind("preferences")
-        return FileRows(found, [], [], dropped)
+        return FileRows(found, [], [], dropped, scored)
     if source.holdout:
         raise UserError(
             f'{source.path}: `holdout` keeps preference pairs for testing, and "{loaded.format.name}" holds none. '
@@ -48,7 +53,7 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
         rated, dropped = loaded.as_kind("ratings")
         return FileRows([], [], rated, dropped)
     completions, dropped = loaded.as_kind("demonstrations")
-    return FileRows([], completions, [], dropped)
+    return FileRows([], completions, [], dropped, scored)
 
 
 def check_files(recipe: Recipe) -> None:
@@ -62,18 +67,23 @@ def check_files(recipe: Recipe) -> None:
             have |= {"preferences", "ratings"}
         elif rows.ratings:
             have.add("ratings")
-    for stage in recipe.train if recipe.data.files else ():
+        if rows is None or rows.scored:
+            have.add("scored")
+    for stage in recipe.train:
         reads = CATALOGUE[stage.method].reads
+        if not recipe.data.files and reads != "scored":
+            continue  # the built-in sources give pairs and demonstrations, and never scores
         if reads != "demonstrations" and reads not in have:
             needs, shapes = _NEEDS[reads]
             raise UserError(
                 f"train: {stage.method} needs {needs}, and no file in data.files holds any ({shapes}). Add a source "
-                "that does, or train by sft only."
+                f"that does, or take {stage.method} out."
             )
 
 
 _NEEDS = {
     "preferences": ("preference pairs", "chosen and rejected, or several scored completions a prompt"),
+    "scored": ("scored completions", "prompt, completion and one or several scores"),
     "ratings": ("rated completions or preference pairs", "prompt, completion and label, or chosen and rejected"),
 }
 

@@ -26,6 +26,7 @@ from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, 
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone, file_digest
+from charter.training.catalogue import CATALOGUE
 from charter.training.devices import here
 from charter.training.methods import DistillSettings
 
@@ -65,7 +66,9 @@ class _Alignment:
         baseline = self._evaluate("baseline", self.recipe.model, self.base_digest)
         data = self._data()
         trained = self._train(data)
-        candidate, digest = trained[-1].result["model"], trained[-1].result["digest"]
+        stages = zip(trained, self.recipe.train, strict=True)
+        policy = [done for done, stage in stages if CATALOGUE[stage.method].gives == "policy"][-1]
+        candidate, digest = policy.result["model"], policy.result["digest"]
         after = self._evaluate("evaluate", candidate, digest)
         heldout = self._preferences(candidate, digest, data)
         before, later = outcomes_of(baseline), outcomes_of(after)
@@ -79,6 +82,7 @@ class _Alignment:
             charter=self.charter,
             base_digest=self.base_digest,
             trained=trained,
+            candidate=policy.result,
             before=before,
             later=later,
             comparisons=comparisons,
@@ -169,7 +173,9 @@ class _Alignment:
                     gc.collect()
 
             done = self.run.stage(settings.method, config, work)
-            model, digest = str(done.folder / "model"), done.result["digest"]
+            # A reward model stands beside the policy: the next stage goes on from what this one started from.
+            if CATALOGUE[settings.method].gives == "policy":
+                model, digest = str(done.folder / "model"), done.result["digest"]
             stages.append(done)
         return stages
 

@@ -12,6 +12,7 @@ from charter.models.names import is_endpoint
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
+from charter.training.catalogue import CATALOGUE
 from charter.training.methods import DistillSettings
 
 METRIC_SUITES: Mapping[str, str] = {
@@ -28,6 +29,11 @@ PREFERENCE_ACCURACY = "preference_accuracy"
 
 def check_recipe(recipe: Recipe) -> None:
     """Raises UserError for names, files or a model that a later stage would fail on."""
+    if not any(CATALOGUE[stage.method].gives == "policy" for stage in recipe.train):
+        raise UserError(
+            "train: no stage trains the model itself, only reward models, so there is nothing to compare with its "
+            "start. Add a stage such as `- method: dpo`, or use `charter train reward`."
+        )
     known = list(suite_names())
     for suite in recipe.suites:
         if suite not in known:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.models.loading import model_digest, resolve
-from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS
-from charter.records import demonstration_from, preference_from, rated_from, rated_sides, read_jsonl
+from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED
+from charter.records import demonstration_from, preference_from, rated_from, rated_sides, read_jsonl, scored_from
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
 from charter.training.methods import AnySettings
@@ -64,6 +64,8 @@ def digest_of(model: str) -> str:
 def _rows(data: Path, reads: Reads) -> list[Any]:
     if reads == "demonstrations":
         return [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
+    if reads == "scored":
+        return [scored_from(row) for _, row in read_jsonl(data / SCORED)]
     preferences = [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
     if reads == "ratings":
         sides = [side for pair in preferences for side in rated_sides(pair)]

@@ -12,16 +12,20 @@ from charter.errors import UserError, nearest
 if TYPE_CHECKING:
     from charter.training.methods.base import Method
 
-Reads = Literal["demonstrations", "preferences", "ratings"]
+Reads = Literal["demonstrations", "preferences", "ratings", "scored"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the catalogue. `module` (under `charter.training.methods`) holds the method as METHOD."""
+    """One line of the catalogue. `module` (under `charter.training.methods`) holds the method as METHOD.
+
+    gives: a policy, which later stages go on from; or a reward model, which stands beside it.
+    """
 
     module: str
     reads: Reads
     summary: str
+    gives: Literal["policy", "reward"] = "policy"
 
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
@@ -38,6 +42,9 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "simpo": Entry("simpo", "preferences", "Length-normalised log-probs and a target margin, without a reference."),
     "orpo": Entry("orpo", "preferences", "Imitation of the chosen side and an odds-ratio term, without a reference."),
     "kto": Entry("kto", "ratings", "Kahneman-Tversky optimisation on single completions found good or bad."),
+    "reward": Entry("reward", "preferences", "A reward model from pairs (Bradley-Terry); k heads for doubt.", "reward"),
+    "cost": Entry("cost", "preferences", "A cost model for harm: which is worse, and which is harmful.", "reward"),
+    "reward_pointwise": Entry("reward_pointwise", "scored", "A reward model from scores, by regression.", "reward"),
 }
 
 

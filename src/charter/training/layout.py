@@ -67,6 +67,7 @@ class Row:
     input_ids_T, position_ids_T: int64.
     predict_N, target_N: for each completion token, the flat index whose hidden state predicts it, and its id.
     sequence_N: which completion (0 … number of completions in the row - 1) the token belongs to.
+    first_C, last_C: flat index of each completion's first and last token; the last one is where a reward is read.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -80,6 +81,8 @@ class Row:
         predict: list[int] = []
         target: list[int] = []
         sequence: list[int] = []
+        firsts: list[int] = []
+        lasts: list[int] = []
         starts: list[int] = []
         segments: list[list[int]] = []
         count = 0
@@ -98,6 +101,8 @@ class Row:
                 ids += completion
                 positions += range(size, size + len(completion))
                 segment += [number] * len(completion)
+                firsts.append(first)
+                lasts.append(len(ids) - 1)
                 count += 1
             segments.append(segment)
         self.tokens = len(ids)
@@ -107,6 +112,8 @@ class Row:
         self.predict_N = torch.tensor(predict)
         self.target_N = torch.tensor(target)
         self.sequence_N = torch.tensor(sequence)
+        self.first_C = torch.tensor(firsts)
+        self.last_C = torch.tensor(lasts)
         self._starts, self._segments = starts, segments
 
     @cached_property

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from charter.errors import UserError
-from charter.training.attention import LAYOUT_KEYWORD, using_rows
-from charter.training.fused import Exchange, exchanged, exchanges
-from charter.training.layout import Group, Row
+from charter.training.body import RowForward
+from charter.training.layout import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,33 +60,15 @@ class Head:
         return _capped(_logits(hidden_ND, self.weight_VD, self.bias, self.form), self.form)
 
 
-class CompletionLogprobs(nn.Module):
+class CompletionLogprobs(RowForward):
     """A causal language model whose forward maps a row to completion log-probs.
 
-    It is one module with body and head inside, so that it can be the root that FSDP2 shards.
-    fused: exchange layers of known form for faster ones during a forward (`fused.py`); adapters and what is trainable
-    must then be set before this is built.
     Raises UserError when body and head do not reproduce the model's own logits (checked once, on a short probe).
     """
 
-    model: Any
-    _body: Any
-    _head: Any
-    _inner: Any
-    _exchanges: list[Exchange]
-
     def __init__(self, model: PreTrainedModel, *, fused: bool = True) -> None:
-        super().__init__()
-        self.model = model
-        self.training = model.training
-        whole: Any = model
-        inner: Any = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
-        self._form = head_form(inner.config)
-        # Kept out of the module tree: they are parts of `model` already.
-        self.__dict__["_body"] = inner.base_model
-        self.__dict__["_head"] = inner.get_output_embeddings()
-        self.__dict__["_inner"] = inner
-        self.__dict__["_exchanges"] = exchanges(inner) if fused else []
+        super().__init__(model, fused=fused)
+        self._form = head_form(self._inner.config)
         self._verify()
 
     @overload
@@ -103,18 +83,10 @@ class CompletionLogprobs(nn.Module):
         read: what to make, in the place of log-probs, of the head and the hidden states (N, D) that predict the
         completion tokens. It is called inside the forward pass, where a sharded model's head is whole.
         """
-        device = self._head.weight.device
-        with self._rows():
-            hidden = self._body(
-                input_ids=row.input_ids_T.to(device)[None],
-                position_ids=row.position_ids_T.to(device)[None],
-                use_cache=False,
-                **{LAYOUT_KEYWORD: row.layout.to(device)},
-            ).last_hidden_state[0]
-        hidden_ND = hidden.index_select(0, row.predict_N.to(device))
+        hidden_ND = self.hidden(row).index_select(0, row.predict_N.to(self.device))
         if read is not None:
             return read(Head(self._head.weight, getattr(self._head, "bias", None), self._form), hidden_ND)
-        return self.head_logprobs(hidden_ND, row.target_N.to(device))
+        return self.head_logprobs(hidden_ND, row.target_N.to(self.device))
 
     @contextlib.contextmanager
     def base(self) -> Iterator[None]:
@@ -132,21 +104,6 @@ class CompletionLogprobs(nn.Module):
         finally:
             self.train(was_training)
 
-    def checkpoint_gradients(self, wanted: bool) -> None:
-        """Recompute layers in backward (less memory, more time), or stop doing so.
-
-        The recomputation runs after `forward` has given the model its own attention back, so it has to switch to
-        rows again, or it would recompute another attention than the one that ran.
-        """
-        if not wanted:
-            self._inner.gradient_checkpointing_disable()
-            return
-
-        def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-            return contextlib.nullcontext(), self._rows()
-
-        self._inner.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
-
     def head_logprobs(self, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
         """Log-probs (N,), fp32, of the target tokens at the given hidden states."""
         weight, bias = self._head.weight, getattr(self._head, "bias", None)
@@ -159,38 +116,24 @@ class CompletionLogprobs(nn.Module):
         logp: Tensor = _FrozenHead.apply(hidden_ND, weight, bias, target_N, self._form)
         return logp
 
-    @contextlib.contextmanager
-    def _rows(self) -> Iterator[None]:
-        with using_rows(self._inner), exchanged(self._exchanges):
-            yield
-
     @torch.no_grad()
     def _verify(self) -> None:
         was_training = self.training
         self.eval()
-        vocabulary = self._head.weight.shape[0]
-        # Ordinary tokens from all over the vocabulary: the first ids are special ones, whose log-probs near -25 nats
-        # move by whole nats with bf16 rounding alone. Two completions, so that a leak between them shows.
-        ids = [(7919 * (i + 1)) % vocabulary for i in range(36)]
-        completions = (tuple(ids[12:24]), tuple(ids[24:]))
-        row = Row([Group("probe", tuple(ids[:12]), completions)])
+        row = self._probe()
+        (group,) = row.groups
         ours = self(row)
         theirs = []
-        for completion in completions:
-            whole = torch.tensor([[*ids[:12], *completion]], device=self._head.weight.device)
-            logp = self.model(input_ids=whole).logits[0].float().log_softmax(-1)[11:-1]
-            theirs.append(logp.gather(1, whole[0, 12:, None])[:, 0])
+        for completion in group.completions:
+            whole = torch.tensor([group.prompt + completion], device=self.device)
+            logp = self.model(input_ids=whole).logits[0].float().log_softmax(-1)[len(group.prompt) - 1 : -1]
+            theirs.append(logp.gather(1, whole[0, len(group.prompt) :, None])[:, 0])
         self.train(was_training)
         differences = (ours - torch.cat(theirs)).abs()
         # fp32 agrees token by token; in bf16 both are equally far from fp32 (0.05 nats on SmolLM2), so the mean tells.
         exact = self._head.weight.dtype == torch.float32
         if (differences.max() > 1e-3) if exact else (differences.mean() > 0.3):
-            worst = differences.max().item()
-            raise UserError(
-                f"{type(self._inner).__name__} cannot run on shared-prompt rows: its log-probs differ by {worst:.3g} "
-                "nats from the model's own on a probe. Its attention or its head has a form this version does not "
-                "know; please report the architecture."
-            )
+            raise self._refuse(differences.max().item(), "log-probs in nats")
 
 
 def sum_by_completion(values_N: Tensor, row: Row) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from charter.errors import Unfinished, UserError
 from charter.progress import Bar
+from charter.training.body import RowForward
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.devices import Devices, here
 from charter.training.layout import Group, Row
@@ -58,8 +59,10 @@ class Objective(Protocol):
         """How much a group counts in the batch mean. The loss of a step is sum of losses / sum of weights."""
         ...
 
-    def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
-        """The summed (not averaged) loss of a row, from its completion log-probs; logs into `tally`."""
+    def loss(self, values: Tensor, row: Row, tally: Tally, /) -> Tensor:
+        """The summed (not averaged) loss of a row, from what the forward gives: its completions' log-probs (N,), or
+        their rewards (C, heads). Logs into `tally`.
+        """
         ...
 
 
@@ -128,23 +131,29 @@ def train(
     *,
     title: str,
     identity: str = "",
+    forward: RowForward | None = None,
 ) -> TrainResult:
     """Train the model's trainable weights in place; resumes from the checkpoints in `folder` when there are any.
 
     Splitting a batch into rows does not change its loss: every row's summed loss is divided by the batch's weight.
     identity: what else a checkpoint belongs to, such as the digest of the untrained weights.
     Processes started together (`devices.py`) share the work; that changes the loss no more than splitting into rows.
+    forward: what feeds the objective, built on `model`, trained with its own weights; log-probs when left out.
     Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
     devices = here()
-    logprobs = CompletionLogprobs(model)
-    devices.shard(logprobs)
-    model.train()
-    logprobs.checkpoint_gradients(settings.gradient_checkpointing)
+    forward = forward or CompletionLogprobs(model)
+    if devices.world > 1 and not isinstance(forward, CompletionLogprobs):
+        raise UserError(
+            f"{title}: trains in one process only, for its heads are not sharded. Start it without torchrun."
+        )
+    devices.shard(forward)
+    forward.train()
+    forward.checkpoint_gradients(settings.gradient_checkpointing)
     optimizer = MasterAdamW(
-        [p for p in model.parameters() if p.requires_grad],
+        [p for p in forward.parameters() if p.requires_grad],
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
@@ -169,7 +178,7 @@ def train(
             for step in range(done, total):
                 started = time.monotonic()
                 batch = _batch(groups, settings, step, per_epoch)
-                values, step_tokens = _step(logprobs, objective, batch, optimizer, settings, step, total, devices)
+                values, step_tokens = _step(forward, objective, batch, optimizer, settings, step, total, devices)
                 seconds = time.monotonic() - started
                 tokens += step_tokens
                 rate = step_tokens / seconds
@@ -190,12 +199,12 @@ def train(
     finally:
         if metrics is not None:
             metrics.close()
-        model.eval()
+        forward.eval()
     return TrainResult(total, tokens, time.monotonic() - begun)
 
 
 def _step(
-    logprobs: CompletionLogprobs,
+    forward: RowForward,
     objective: Objective | RowObjective,
     batch: Sequence[Group],
     optimizer: MasterAdamW,
@@ -209,6 +218,7 @@ def _step(
     weight = sum(objective.weight(group) for group in batch)
     own = _Share()
     if isinstance(objective, BatchObjective):
+        logprobs = _logprobs(forward, objective)
         objective = objective.for_batch(
             batch, lambda groups: logprob_sums(logprobs, groups, settings.row_tokens, devices=devices)
         )
@@ -216,9 +226,9 @@ def _step(
     for row, real in devices.share(batch, settings.row_tokens):
         tally = own.tally if real else Tally()
         if isinstance(objective, RowObjective):
-            loss = objective.row_loss(logprobs, row, tally) / weight
+            loss = objective.row_loss(_logprobs(forward, objective), row, tally) / weight
         else:
-            loss = objective.loss(logprobs(row), row, tally) / weight
+            loss = objective.loss(forward(row), row, tally) / weight
         if not real:
             loss = 0 * loss
         # Where others take part, none may stop alone: they would wait for its part of the gradients.
@@ -239,6 +249,12 @@ def _step(
     values = {"loss": everyone.loss, **everyone.tally.means(), "grad_norm": norm, "learning_rate": rate}
     # Counted as the data has them, however much of them a row could share.
     return values, sum(group.length for group in batch)
+
+
+def _logprobs(forward: RowForward, objective: object) -> CompletionLogprobs:
+    if not isinstance(forward, CompletionLogprobs):
+        raise TypeError(f"{type(objective).__name__} needs log-probs, not {type(forward).__name__}")
+    return forward
 
 
 def batches(groups: Sequence[Group], settings: TrainSettings) -> Iterator[list[Group]]:

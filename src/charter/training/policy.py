@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
 from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
+from charter.models.reward_head import RewardHead
 from charter.models.template import ChatFormat, chat_format
 from charter.training.devices import here
 
@@ -18,15 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """A model with trainable weights. `base` is the one-string name under the adapter (None when all are trained)."""
+    """A model with trainable weights. `base` is the one-string name under the adapter (None when all are trained).
+
+    `head` is what a reward model reads rewards with; it is saved in the same folder.
+    """
 
     model: PreTrainedModel
     format: ChatFormat
     digest: str
     base: str | None
+    head: RewardHead | None = None
 
     def save(self, folder: Path) -> None:
-        """Write the adapter (or the whole model), with its tokenizer, to `folder`: whole or not at all."""
+        """Write the adapter (or the whole model), tokenizer and reward head to `folder`: whole or not at all."""
         devices = here()
         state = devices.gather_state(self.model, trained_only=self.base is not None)
         if devices.first:
@@ -34,16 +40,16 @@ class Policy:
         devices.barrier()
 
     def _write(self, folder: Path, state: dict[str, Tensor] | None) -> None:
-        if self.base is not None:
-            save_adapter(self.model, self.base, self.format.tokenizer, folder, state)  # type: ignore[arg-type]
-            return
-        import tempfile
-
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as temporary:
             building = Path(temporary) / "model"
-            self.model.save_pretrained(str(building), state_dict=state)
-            self.format.tokenizer.save_pretrained(str(building))
+            if self.base is not None:
+                save_adapter(self.model, self.base, self.format.tokenizer, building, state)  # type: ignore[arg-type]
+            else:
+                self.model.save_pretrained(str(building), state_dict=state)
+                self.format.tokenizer.save_pretrained(str(building))
+            if self.head is not None:
+                self.head.save(building)
             replace_folder(building, folder)
 
 

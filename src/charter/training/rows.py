@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from charter.models.template import ChatFormat
-from charter.records import Demonstration, Preference, Rated
+from charter.records import Demonstration, Preference, Rated, Scored
 from charter.training.layout import Group
 
 
 def single_groups(
-    rows: Sequence[Demonstration] | Sequence[Rated], format_: ChatFormat, max_tokens: int
+    rows: Sequence[Demonstration] | Sequence[Rated] | Sequence[Scored], format_: ChatFormat, max_tokens: int
 ) -> tuple[list[Group], dict[str, float], Counter[str]]:
-    """(groups with one completion, weight by key, dropped by reason)."""
+    """(groups with one completion, weight by key, dropped by reason). Scored rows are whole and weigh 1."""
     groups: list[Group] = []
     weights: dict[str, float] = {}
     dropped: Counter[str] = Counter()
@@ -21,13 +21,14 @@ def single_groups(
         if not row.completion.strip():
             dropped["empty completion"] += 1
             continue
-        completion = format_.completion_ids(row.prompt, row.completion, finished=row.finished)
+        finished, weight = (True, 1.0) if isinstance(row, Scored) else (row.finished, row.weight)
+        completion = format_.completion_ids(row.prompt, row.completion, finished=finished)
         group = Group(row.id, format_.prompt_ids(row.prompt), (completion,))
         if group.length > max_tokens:
             dropped[f"longer than {max_tokens} tokens"] += 1
             continue
         groups.append(group)
-        weights[row.id] = row.weight
+        weights[row.id] = weight
     return groups, weights, dropped
 
 

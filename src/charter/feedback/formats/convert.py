@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from charter.feedback.formats.detect import Kind
-from charter.feedback.formats.ratings import deciding_score
 from charter.records import Conversation, Demonstration, Preference, Rated, Scored, rated_sides
+from charter.scores import deciding_score
 
 GIVES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
     "demonstrations": ("demonstrations",),
@@ -68,7 +68,12 @@ def score_pairs(scored: Sequence[Scored]) -> tuple[list[Preference], Counter[str
             left["all completions of its prompt have the same score"] += len(group)
         else:
             left["scored between the best and the worst of its prompt"] += len(group) - 2
-            pairs.append(Preference(best.id, best.prompt, best.completion, worst.completion, best.clauses, best.source))
+            margin = _score(best) - _score(worst)
+            pairs.append(
+                Preference(
+                    best.id, best.prompt, best.completion, worst.completion, best.clauses, best.source, margin=margin
+                )
+            )
     return pairs, +left
 
 

@@ -44,7 +44,18 @@ def preference(row: SourceRow) -> Preference:
         rater=str(row.values.get("rater") or ""),
         chosen_finished=row.flag("chosen_finished"),
         rejected_finished=row.flag("rejected_finished"),
+        margin=_margin(row),
+        chosen_safe=_safe(row, "chosen_safe"),
+        rejected_safe=_safe(row, "rejected_safe"),
     )
+
+
+def _margin(row: SourceRow) -> float | None:
+    return None if row.values.get("margin") is None else row.number("margin", 0.0, -1e6, 1e6)
+
+
+def _safe(row: SourceRow, name: str) -> bool | None:
+    return None if row.values.get(name) is None else row.flag(name)
 
 
 def openai_preference(row: SourceRow) -> Preference:

@@ -18,12 +18,6 @@ SCORES: Final = frozenset(
     }
 )  # fmt: skip
 """Columns that are taken for scores; `scores` may hold a mapping with any names."""
-DECIDING: Final = (
-    "fine-grained_score", "overall", "overall_score", "score", "rating", "reward", "helpfulness", "quality",
-)  # fmt: skip
-"""Which score ranks completions, the first that is there. UltraFeedback's fine-grained score is the mean of its four
-ratings; its overall score is known to be wrong in places (some 1s stand there as 10s)."""
-
 _TRUE, _FALSE = {"true", "1", "1.0"}, {"false", "0", "0.0"}
 
 
@@ -72,12 +66,6 @@ def ultrafeedback(row: SourceRow) -> list[Scored]:
         scores = _numbers({**ratings, **whole}.items(), row)
         found.append(Scored(f"{row.id}-{number}", prompt, completion["response"], scores, row.clauses, row.where))
     return found
-
-
-def deciding_score(scores: Mapping[str, float]) -> float:
-    """The score that ranks a completion: the first of `DECIDING`, or the mean of all."""
-    name = next((name for name in DECIDING if name in scores), None)
-    return scores[name] if name else sum(scores.values()) / len(scores)
 
 
 def _numbers(pairs: Iterable[tuple[str, Any]], row: SourceRow) -> dict[str, float]:

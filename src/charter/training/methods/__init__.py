@@ -8,12 +8,15 @@ from pydantic import Field
 
 from charter.training.methods.base import Method, Trained
 from charter.training.methods.chi_po import ChiPoSettings, train_chi_po
+from charter.training.methods.cost import CostSettings, train_cost
 from charter.training.methods.distill import DistillSettings, train_distill
 from charter.training.methods.dpo import DpoSettings, train_dpo
 from charter.training.methods.ipo import IpoSettings, train_ipo
 from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
 from charter.training.methods.kto import KtoSettings, train_kto
 from charter.training.methods.orpo import OrpoSettings, train_orpo
+from charter.training.methods.reward import RewardSettings, train_reward
+from charter.training.methods.reward_pointwise import PointwiseSettings, train_reward_pointwise
 from charter.training.methods.robust_dpo import RobustDpoSettings, train_robust_dpo
 from charter.training.methods.sft import SftSettings, train_sft
 from charter.training.methods.simpo import SimpoSettings, train_simpo
@@ -30,7 +33,10 @@ AnySettings = Annotated[
     | ChiPoSettings
     | SimpoSettings
     | OrpoSettings
-    | KtoSettings,
+    | KtoSettings
+    | RewardSettings
+    | CostSettings
+    | PointwiseSettings,
     Field(discriminator="method"),
 ]
 """The settings of any method, told apart by `method`; a recipe's training stages."""
@@ -38,6 +44,7 @@ AnySettings = Annotated[
 __all__ = [
     "AnySettings",
     "ChiPoSettings",
+    "CostSettings",
     "DistillSettings",
     "DpoSettings",
     "IpoMeanSettings",
@@ -45,18 +52,23 @@ __all__ = [
     "KtoSettings",
     "Method",
     "OrpoSettings",
+    "PointwiseSettings",
+    "RewardSettings",
     "RobustDpoSettings",
     "SftSettings",
     "SimpoSettings",
     "SlicSettings",
     "Trained",
     "train_chi_po",
+    "train_cost",
     "train_distill",
     "train_dpo",
     "train_ipo",
     "train_ipo_mean",
     "train_kto",
     "train_orpo",
+    "train_reward",
+    "train_reward_pointwise",
     "train_robust_dpo",
     "train_sft",
     "train_simpo",

@@ -1,0 +1,116 @@
+"""Reward heads: linear reads of a model's last hidden state, kept in the same folder as the model or its adapter.
+
+`reward_head.safetensors` holds the weights and `reward_head.json` what they are. They are written with the adapter (or
+the whole model) in one folder that appears whole or not at all, so neither can be found without the other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from charter.errors import UserError
+from charter.models.loading import resolve
+
+RewardKind = Literal["reward", "pointwise", "cost", "process"]
+WEIGHTS: Final = "reward_head.safetensors"
+CONFIG: Final = "reward_head.json"
+
+
+class RewardHead(nn.Module):
+    """k linear heads of one model, in fp32 whatever the model's dtype.
+
+    kind: what the heads were trained to say.  scale, shift: `units` gives scale · value + shift, the units of the
+    scores that a regression was trained on.
+    """
+
+    def __init__(
+        self, weight_KD: Tensor, bias_K: Tensor | None, kind: RewardKind, scale: float = 1.0, shift: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight_KD.float())
+        self.bias = None if bias_K is None else nn.Parameter(bias_K.float())
+        self.kind, self.scale, self.shift = kind, scale, shift
+
+    @property
+    def heads(self) -> int:
+        """How many there are."""
+        return self.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Size of the hidden states they read."""
+        return self.weight.shape[1]
+
+    def forward(self, hidden_RD: Tensor) -> Tensor:
+        """Values (R, K), fp32, of hidden states."""
+        return F.linear(hidden_RD.float(), self.weight, self.bias)
+
+    def units(self, values_RK: Tensor) -> Tensor:
+        """The heads' values in the units of the scores they learned from."""
+        return values_RK * self.scale + self.shift
+
+    def save(self, folder: Path) -> None:
+        """Write both files into an existing folder."""
+        tensors = {name: weight.detach().contiguous().cpu() for name, weight in self.named_parameters()}
+        save_file(tensors, str(folder / WEIGHTS))
+        config: dict[str, Any] = {"format": 1, "kind": self.kind, "heads": self.heads, "width": self.width}
+        config |= {"bias": self.bias is not None, "scale": self.scale, "shift": self.shift}
+        (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def new_head(width: int, heads: int, seed: int, kind: RewardKind, *, bias: bool) -> RewardHead:
+    """Fresh heads: weights from N(0, 1 / (width + 1)), so that a normalised hidden state gives rewards of order one.
+
+    The standard deviation is that of Stiennon et al. 2020 and Huang et al. 2024 (arXiv 2403.17031). Every head draws
+    from a stream of its own: the first k heads of any number are the same. Biases start at zero.
+    """
+    rows = []
+    for k in range(heads):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
+        rows.append(torch.randn(width, generator=generator) / math.sqrt(width + 1))
+    return RewardHead(torch.stack(rows), torch.zeros(heads) if bias else None, kind)
+
+
+def find_head(name: str) -> RewardHead | None:
+    """The head saved with a model, by its one-string name; None when it has none.
+
+    Raises UserError when only one of the two files is there, or when they cannot be read or do not agree.
+    """
+    folder = resolve(name)
+    if not isinstance(folder, Path):
+        return None
+    there = [file for file in (WEIGHTS, CONFIG) if (folder / file).exists()]
+    if not there:
+        return None
+    if len(there) == 1:
+        raise UserError(f"{folder}: holds {there[0]} without the other half of the reward head. Copy the whole folder.")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(str(folder / WEIGHTS))
+        shape, kind = (int(config["heads"]), int(config["width"])), config["kind"]
+        agree = tensors["weight"].shape == shape and config["bias"] == ("bias" in tensors)
+        if not agree or kind not in get_args(RewardKind):
+            raise ValueError("the configuration does not describe the weights")
+        return RewardHead(tensors["weight"], tensors.get("bias"), kind, float(config["scale"]), float(config["shift"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"{folder}: its reward head cannot be read ({error}). Train it again.") from None
+
+
+def need_head(name: str) -> RewardHead:
+    """`find_head`, for when there must be one. Raises UserError when there is none."""
+    head = find_head(name)
+    if head is None:
+        raise UserError(
+            f'"{name}" is not a reward model: it has no {CONFIG}. Train one with `charter train reward`, and give the '
+            "folder that it wrote (…/model)."
+        )
+    return head
