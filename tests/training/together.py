@@ -168,7 +168,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **threads, "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def together(processes: int, *arguments: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+def together(processes: int, *arguments: str, seconds: float = 540) -> subprocess.CompletedProcess[str]:
     """Run `arguments` under torchrun to the end."""
     return subprocess.run(
         command(processes, *arguments), env=environment(), capture_output=True, text=True, timeout=seconds, check=False
