@@ -145,9 +145,10 @@ def train(
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
     devices = here()
     forward = forward or CompletionLogprobs(model)
-    if devices.world > 1 and not isinstance(forward, CompletionLogprobs):
+    if devices.world > 1 and (isinstance(objective, RowObjective) or not isinstance(forward, CompletionLogprobs)):
         raise UserError(
-            f"{title}: trains in one process only, for its heads are not sharded. Start it without torchrun."
+            f"{title}: reward models and what learns from whole distributions train in one process so far. Start it "
+            "without torchrun."
         )
     devices.shard(forward)
     forward.train()
@@ -224,13 +225,12 @@ def _step(
         )
         logprobs.train()
     for row, real in devices.share(batch, settings.row_tokens):
-        tally = own.tally if real else Tally()
-        if isinstance(objective, RowObjective):
-            loss = objective.row_loss(_logprobs(forward, objective), row, tally) / weight
-        else:
-            loss = objective.loss(forward(row), row, tally) / weight
         if not real:
-            loss = 0 * loss
+            loss = 0 * forward(row).sum()
+        elif isinstance(objective, RowObjective):
+            loss = objective.row_loss(_logprobs(forward, objective), row, own.tally) / weight
+        else:
+            loss = objective.loss(forward(row), row, own.tally) / weight
         # Where others take part, none may stop alone: they would wait for its part of the gradients.
         loss.backward()
         optimizer.accumulate()
