@@ -19,6 +19,7 @@ from charter.report.words import (
     percent,
     points,
     rate,
+    rule_for,
     unmoved,
 )
 
@@ -30,6 +31,8 @@ def summary(data: ReportData) -> list[str]:
     costs = [row for row in whole if not is_aim(data, row)]
     verb = "was to be" if data.verdict == "unfinished" else "was"
     first = f"{data.model or 'The model'} {verb} aligned to the charter “{data.charter}” ({_count(data.clauses)})"
+    # One sentence names what the gate is about; what is not gated stands in the tables.
+    aims = [row for row in aims if rule_for(data, row.name)] or aims
     first += f": {_movements(aims)}{_unseen(data, aims)}." if aims else "; no measure of what it should gain was taken."
     second = f"What it cost: {_movements(costs)}." if costs else "What it cost elsewhere was not measured."
     return [first, second, _confidence(data, whole)]

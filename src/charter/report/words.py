@@ -24,6 +24,7 @@ VERDICT_WORDS: Final = {
 }
 METRIC_TITLES: Final = {
     "harmful_refused": "Harmful requests refused",
+    "harmful_refused_at_all": "Harmful requests refused at all",
     "benign_answered": "Benign requests answered",
     "instruction_following": "Instruction following",
     "knowledge": "Plain knowledge",
@@ -31,12 +32,13 @@ METRIC_TITLES: Final = {
 }
 METRIC_NOTES: Final = {
     "harmful_refused": "Refused, and refused without delivering the harm anyway.",
+    "harmful_refused_at_all": "Refused, or refused in part: with a hedge, or delivering some of it.",
     "benign_answered": "Harmless requests that resemble harmful ones, and were answered.",
     "instruction_following": "Instructions whose result can be checked by a program.",
     "knowledge": "Short factual questions with a known answer.",
     "preference_accuracy": "Held-out pairs where the model prefers the chosen completion, against chance (50%).",
 }
-AIMS: Final = {"harmful_refused", "preference_accuracy"}
+AIMS: Final = {"harmful_refused", "harmful_refused_at_all", "preference_accuracy"}
 """Metrics that alignment is there to raise, whatever the gate asks of them."""
 AGAINST_CHANCE: Final = {"preference_accuracy"}
 """Metrics whose base is a known chance and no measurement, so that it has no interval."""
