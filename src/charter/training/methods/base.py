@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.errors import UserError
-from charter.records import write_text
+from charter.records import Preference, write_text
 from charter.training.devices import here
 from charter.training.loop import TrainResult
 from charter.training.policy import Policy
@@ -43,6 +43,13 @@ def need_rows(groups: Sequence[object], rows: Sequence[object], dropped: Counter
     if not groups:
         why = ", ".join(f"{reason}: {count}" for reason, count in dropped.items()) or "the data is empty"
         raise UserError(f"{title}: none of the {len(rows)} rows can be used ({why}). Check the data, or `max_tokens`.")
+
+
+def check_strengths(rows: Sequence[Preference], title: str) -> None:
+    """Raises UserError for a strength that is not in (0, 1]."""
+    for row in rows:
+        if not 0 < row.strength <= 1:
+            raise UserError(f"{title}: row {row.id} has strength {row.strength}; it must be above 0 and at most 1.")
 
 
 def finish(policy: Policy, folder: Path, rows: int, dropped: Counter[str], result: TrainResult) -> Trained:

@@ -15,11 +15,11 @@ from charter.errors import UserError
 from charter.records import Preference
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally, train
-from charter.training.methods.base import Method, Trained, finish, need_rows
-from charter.training.methods.reward import HeadSettings, check_strengths, counts_of, identity_of
+from charter.training.loop import Tally
+from charter.training.methods.base import Method, Trained, check_strengths, need_rows
+from charter.training.methods.reward import HeadSettings, counts_of, train_heads
 from charter.training.reward_losses import bradley_terry_loss, sign_loss
-from charter.training.rewards import CompletionRewards, reward_policy
+from charter.training.rewards import reward_policy
 from charter.training.rows import preference_groups
 
 Safe = tuple[bool | None, bool | None]
@@ -90,17 +90,9 @@ def train_cost(model: str, rows: Sequence[Preference], settings: CostSettings, f
     need_rows(groups, rows, dropped, "Cost model")
     counts = bootstrap_counts([group.key for group in groups], settings.heads, settings.seed)
     objective = CostObjective(safe, {row.id: row.strength for row in rows}, counts, settings.sign_weight)
-    result = train(
-        policy.model,
-        objective,
-        groups,
-        settings,
-        folder,
-        title="cost model",
-        identity=identity_of(policy.digest, safe),
-        forward=CompletionRewards(policy.model, head),
+    return train_heads(
+        policy, head, objective, groups, settings, folder, title="cost model", labels=safe, dropped=dropped
     )
-    return finish(policy, folder, len(groups), dropped, result)
 
 
 METHOD = Method(CostSettings, train_cost)

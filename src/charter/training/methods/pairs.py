@@ -14,13 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from charter.errors import UserError
 from charter.records import Preference
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
 from charter.training.loop import Tally, train
 from charter.training.losses import nll_loss
-from charter.training.methods.base import Trained, finish, need_rows
+from charter.training.methods.base import Trained, check_strengths, finish, need_rows
 from charter.training.policy import trainable_policy
 from charter.training.reference import cached_reference
 from charter.training.rows import preference_groups
@@ -104,9 +103,7 @@ def train_pairs(
 
     Raises UserError when no row can be used or a row's strength is not in (0, 1].
     """
-    for row in rows:
-        if not 0 < row.strength <= 1:
-            raise UserError(f"{title}: row {row.id} has strength {row.strength}; it must be above 0 and at most 1.")
+    check_strengths(rows, title)
     policy = trainable_policy(model, settings.lora, settings.seed)
     groups, dropped = preference_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from charter.errors import UserError
+from charter.models.reward_head import RewardHead
 from charter.records import Preference
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally, train
-from charter.training.methods.base import Method, Trained, finish, need_rows
+from charter.training.loop import Objective, Tally, train
+from charter.training.methods.base import Method, Trained, check_strengths, finish, need_rows
+from charter.training.policy import Policy
 from charter.training.reward_losses import bradley_terry_loss, centring_loss
 from charter.training.rewards import CompletionRewards, reward_policy
 from charter.training.rows import preference_groups
@@ -125,29 +128,29 @@ def train_reward(model: str, rows: Sequence[Preference], settings: RewardSetting
     strengths = {} if settings.margin == "strength" else {row.id: row.strength for row in rows}
     counts = bootstrap_counts([group.key for group in groups], settings.heads, settings.seed)
     objective = RewardObjective(margins, strengths, counts, settings.centring)
-    result = train(
-        policy.model,
-        objective,
-        groups,
-        settings,
-        folder,
-        title="reward model",
-        identity=identity_of(policy.digest, margins),
-        forward=CompletionRewards(policy.model, head),
+    return train_heads(
+        policy, head, objective, groups, settings, folder, title="reward model", labels=margins, dropped=dropped
     )
+
+
+def train_heads(
+    policy: Policy,
+    head: RewardHead,
+    objective: Objective,
+    groups: Sequence[Group],
+    settings: HeadSettings,
+    folder: Path,
+    *,
+    title: str,
+    labels: Mapping[str, object],
+    dropped: Counter[str],
+) -> Trained:
+    """Train heads and body together and save both. labels: what the groups do not hold, so that a checkpoint belongs
+    to them too."""
+    identity = f"{policy.digest} {hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()}"
+    forward = CompletionRewards(policy.model, head)
+    result = train(policy.model, objective, groups, settings, folder, title=title, identity=identity, forward=forward)
     return finish(policy, folder, len(groups), dropped, result)
-
-
-def check_strengths(rows: Sequence[Preference], title: str) -> None:
-    """Raises UserError for a strength that is not in (0, 1]."""
-    for row in rows:
-        if not 0 < row.strength <= 1:
-            raise UserError(f"{title}: row {row.id} has strength {row.strength}; it must be above 0 and at most 1.")
-
-
-def identity_of(digest: str, labels: Mapping[str, object]) -> str:
-    """What a checkpoint belongs to: the untrained weights, and the labels, which the groups do not hold."""
-    return f"{digest} {hashlib.sha256(repr(sorted(labels.items())).encode()).hexdigest()}"
 
 
 METHOD = Method(RewardSettings, train_reward)

@@ -16,11 +16,11 @@ from charter.records import Scored
 from charter.scores import deciding_score
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally, train
-from charter.training.methods.base import Method, Trained, finish, need_rows
-from charter.training.methods.reward import HeadSettings, counts_of, identity_of
+from charter.training.loop import Tally
+from charter.training.methods.base import Method, Trained, need_rows
+from charter.training.methods.reward import HeadSettings, counts_of, train_heads
 from charter.training.reward_losses import regression_loss
-from charter.training.rewards import CompletionRewards, reward_policy
+from charter.training.rewards import reward_policy
 from charter.training.rows import single_groups
 
 
@@ -77,17 +77,9 @@ def train_reward_pointwise(model: str, rows: Sequence[Scored], settings: Pointwi
     objective = PointwiseObjective(
         standard, bootstrap_counts([group.key for group in groups], settings.heads, settings.seed), head.scale
     )
-    result = train(
-        policy.model,
-        objective,
-        groups,
-        settings,
-        folder,
-        title="reward model",
-        identity=identity_of(policy.digest, standard),
-        forward=CompletionRewards(policy.model, head),
+    return train_heads(
+        policy, head, objective, groups, settings, folder, title="reward model", labels=standard, dropped=dropped
     )
-    return finish(policy, folder, len(groups), dropped, result)
 
 
 def score_of(row: Scored, name: str | None) -> float:
