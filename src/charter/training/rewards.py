@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,37 +18,26 @@ from charter.training.policy import Policy, trainable_policy
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Places = Callable[[Row], Tensor]
-"""A row → the flat indices (R,) of the tokens at which the heads are read."""
-
-
-def last_tokens(row: Row) -> Tensor:
-    """Each completion's last token, (C,): the end of turn, or where an unfinished completion was cut."""
-    return row.last_C
-
 
 class CompletionRewards(RowForward):
-    """A model with reward heads whose forward maps a row to rewards, one per completion (or per place) and head.
+    """A model with reward heads whose forward maps a row to rewards, one per completion and head.
 
     Raises UserError when the heads are of another width than the model, or when the body on rows does not reproduce the
     model's own hidden states (checked once, on a short probe).
     """
 
-    def __init__(
-        self, model: PreTrainedModel, head: RewardHead, *, fused: bool = True, places: Places = last_tokens
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, head: RewardHead, *, fused: bool = True) -> None:
         super().__init__(model, fused=fused)
         width = self._head.weight.shape[1]
         if head.width != width:
             raise UserError(f"The reward head reads hidden states of size {head.width}, the model's have {width}.")
         self.head = head.to(self.device)
-        self._places = places
         self._verify()
 
     def forward(self, row: Row) -> Tensor:
-        """rewards_RK, fp32: a row for each place of `places` (by default each completion), a column for each head."""
-        hidden_RD = self.hidden(row).index_select(0, self._places(row).to(self.device))
-        values: Tensor = self.head(hidden_RD)
+        """rewards_CK, fp32: each completion's, read at its last token (the end of turn, or where it was cut)."""
+        hidden_CD = self.hidden(row).index_select(0, row.last_C.to(self.device))
+        values: Tensor = self.head(hidden_CD)
         return values
 
     @torch.no_grad()
