@@ -18,7 +18,7 @@ from tiny import groups_of, tiny_model, with_lora
 
 from charter.errors import Unfinished
 from charter.models.lora import LoraSettings, add_lora
-from charter.training.devices import here
+from charter.training.devices import here, leave
 from charter.training.fused import FusedLora, FusedRMSNorm
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
@@ -186,6 +186,7 @@ def main(what: str, folder: Path) -> None:
     else:
         (folder.parent / f"pid-{here().rank}").write_text(str(os.getpid()))
         run_case(CASES[what], folder, epochs=LONG)
+    leave()
 
 
 if __name__ == "__main__":

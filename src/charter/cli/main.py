@@ -19,7 +19,7 @@ import typer
 from charter import __version__
 from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
-from charter.training.devices import launched
+from charter.training.devices import launched, leave
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -99,6 +99,7 @@ def _run() -> int:
         # typer's standalone mode would turn its own errors into exit code 1, which here means "regressed".
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        leave()
     except UsageError as error:
         error.show()
         return EXIT_USAGE

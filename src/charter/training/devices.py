@@ -60,6 +60,20 @@ def here() -> Devices:
     return Devices(rank, world)
 
 
+def leave() -> None:
+    """Part from the others, once all are here. For the end of a process that succeeded; without others, nothing.
+
+    A process that ends with its threads of communication still open is now and then aborted by the C++ runtime
+    ("terminate called without an active exception"). One that fails must not wait for the others: torchrun ends them.
+    """
+    if here.cache_info().currsize and here().world > 1:
+        import torch.distributed as dist
+
+        here().barrier()
+        dist.destroy_process_group()
+        here.cache_clear()
+
+
 @dataclass(frozen=True)
 class Devices:
     """`rank` of `world` processes. Every method but `first` and `share` is called by all processes, or by none."""
