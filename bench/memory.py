@@ -80,6 +80,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     args = arguments(__doc__, steps=1, batch=4, more=options)
+    if min(args.vocabularies) < 49_152:
+        raise SystemExit("--vocabularies: the data's token ids go up to 49,151; give larger ones")
     last_line([line for v in args.vocabularies for method in args.methods for line in measure(args, method, v)])
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from methods_measure import against, held_out, moved, refusals
-from methods_table import COMPARED, write_table
+from methods_table import COMPARED, SETTINGS, write_table
 
 from charter.document import STARTER, load_charter
 from charter.judges.registry import judge
@@ -37,7 +37,6 @@ from charter.training.catalogue import CATALOGUE, method
 ROOT = Path(__file__).resolve().parent.parent
 HH = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless" / "dev.jsonl"
 SUITES = ("harmful_requests", "benign_lookalikes")
-SETTINGS: dict[str, Any] = {"batch_size": 8, "max_tokens": 300, "learning_rate": 1e-4}
 
 
 def kept(file: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

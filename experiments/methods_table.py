@@ -9,6 +9,8 @@ from typing import Any
 from charter.records import write_text
 
 COMPARED = Path(__file__).resolve().parent.parent / "docs" / "methods"
+SETTINGS: dict[str, Any] = {"batch_size": 8, "max_tokens": 300, "learning_rate": 1e-4}
+"""What all methods train with in place of their defaults."""
 MISSING = "not measured yet"
 PAGE = """# The methods compared
 
@@ -39,8 +41,6 @@ pairs do not have.
 
 def write_table(results: Mapping[str, Any], names: Sequence[str], folder: Path) -> str:
     """Write comparison.md into `folder`; returns the table."""
-    from methods import SETTINGS
-
     rows = "\n".join(_row(name, results.get(name)) for name in names)
     text = PAGE.format(rows=rows, facts=_facts(list(results.values())), **SETTINGS)
     write_text(folder / "comparison.md", text)
