@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 out=${1:-build/bench/results}
 python=${PYTHON:-.venv/bin/python}
 rival=(${RIVAL_PYTHON:+--rival-python "$RIVAL_PYTHON"})
-mkdir -p "$out"
+mkdir -p "$out" docs/bench
 
 run() { # NAME BENCH OPTIONS…
     local name=$1 bench=$2

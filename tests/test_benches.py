@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "experiments")]
 
 import curves  # noqa: E402
+import curves_chart  # noqa: E402
 import methods_table  # noqa: E402
 import render  # noqa: E402
 import resident  # noqa: E402
@@ -67,6 +69,26 @@ def test_a_points_prompt_has_the_share_that_its_axis_says(share: float) -> None:
 def test_answers_to_one_prompt_become_one_group_and_lose_no_token() -> None:
     rows = [Group("a", (1, 2), ((3,),)), Group("b", (1, 2), ((4, 5),)), Group("c", (9,), ((3,),))]
     assert curves.merged(rows) == [Group("a", (1, 2), ((3,), (4, 5))), Group("c", (9,), ((3,),))]
+
+
+def test_the_drawing_has_every_point_and_its_ratio(tmp_path: Path) -> None:
+    points = [
+        {"curve": curve, "x": x, "ours": 1.0, "theirs": height, "ratio": height}
+        for curve in curves_chart.PANELS
+        for x, height in (("a", 2.0), ("b & c", 4.0))
+    ]
+    curves_chart.draw(str(tmp_path), points, {"date": "2000-01-01"})
+    drawn = ElementTree.parse(tmp_path / "curves.svg").getroot()
+    heights = {float(dot.attrib["cy"]) for dot in drawn.iter() if dot.tag.endswith("circle")}
+    texts = [text.text for text in drawn.iter() if text.tag.endswith("text")]
+    assert texts.count("2.0×") == texts.count("4.0×") == 3
+    assert texts.count("b & c") == 3
+    # Three heights of value 1, 2 and 4 on one scale that starts at zero.
+    four, two, one = sorted(heights)
+    floor = curves_chart.BOTTOM
+    assert (floor - four) / (floor - one) == pytest.approx(4, rel=0.01)
+    assert (floor - two) / (floor - one) == pytest.approx(2, rel=0.01)
+    assert json.loads((tmp_path / "curves.json").read_text())["points"] == points
 
 
 def test_peak_memory_is_what_was_held_and_let_go() -> None:
