@@ -4,7 +4,7 @@ VENV := .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo hh test test-fast lint format clean
+.PHONY: install demo hh bench methods test test-fast lint format clean
 
 install: $(STAMP)
 
@@ -22,6 +22,14 @@ demo: install
 
 hh: install
 	$(VENV)/bin/charter align examples/hh/recipe.yaml
+
+# Every bench against TRL, and the tables of docs/bench.md. Nothing else should run meanwhile.
+bench: install
+	PYTHON=$(VENV)/bin/python bench/all.sh
+
+# Every method on the same preferences, one after another, into docs/methods/comparison.md. Continues where it was cut off.
+methods: install
+	$(VENV)/bin/python experiments/methods.py
 
 # Tiny models are faster on one thread; the slow tests run the real small model on all cores.
 test: install lint

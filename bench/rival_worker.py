@@ -1,12 +1,11 @@
 """TRL's trainer as a worker process: one optimiser step per `go` line, one JSON line per step. Needs no charter.
 
-RIVAL_PYTHON rival_worker.py JOB.json     (written by dpo.py and sft.py)
+RIVAL_PYTHON rival_worker.py JOB.json     (written by the benches)
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,8 +16,9 @@ import torch
 import transformers
 import trl
 from peft import LoraConfig
+from resident import GB, peak, resting
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 job = json.loads(Path(sys.argv[1]).read_text())
 out = sys.stdout
@@ -40,8 +40,7 @@ class Gate(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         seconds = time.perf_counter() - self.begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        say(seconds=seconds, loss=float(trainer.seen), tokens=trainer.tokens, slots=trainer.slots, peak_gb=peak)
+        say(seconds=seconds, loss=float(trainer.seen), peak_gb=peak() / GB, **trainer.ran)
 
 
 def in_order(base: type) -> type:
@@ -49,28 +48,59 @@ def in_order(base: type) -> type:
 
     class Ordered(base):  # type: ignore[misc, valid-type]
         seen: Any = float("nan")
-        tokens = slots = 0
+        ran: dict[str, int]
 
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset if dataset is None else dataset)
 
         def training_step(self, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
-            ids, mask = inputs["input_ids"], inputs.get("attention_mask")
-            self.slots, self.tokens = ids.numel(), int(mask.sum()) if mask is not None else ids.numel()
+            self.ran = positions(inputs)
             self.seen = super().training_step(model, inputs, *rest, **more).detach()
             return self.seen
 
-    if base is trl.DPOTrainer:
-        # Its tokenisation would add the newline that the template writes behind the end of turn; ids are given.
+    if base in (trl.DPOTrainer, trl.KTOTrainer):
+        # Their tokenisation would add the newline that the template writes behind the end of turn; ids are given.
         Ordered._prepare_dataset = staticmethod(lambda dataset, *_: dataset)  # type: ignore[attr-defined]
     return Ordered
 
 
+def positions(inputs: Any) -> dict[str, int]:
+    """Tokens without padding; positions run with a backward pass, and those run only forward."""
+    ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    slots = ids.numel()
+    # The reference's pass; KTO's mismatched rows under policy and reference.
+    forward = {"dpo": slots, "kto": slots + 2 * inputs.get("KL_input_ids", ids).numel()}.get(job["method"], 0)
+    return {"tokens": int(mask.sum()) if mask is not None else slots, "slots": slots, "forward_slots": forward}
+
+
+def passed_on(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """KTO's rows with the completion of the row before in their batch, as its own preparation passes them on."""
+    size = job["batch"]
+    return [
+        {**row, "KL_completion_ids": rows[i - 1 if i % size else min(i + size, len(rows)) - 1]["completion_ids"]}
+        for i, row in enumerate(rows)
+    ]
+
+
+transformers.utils.logging.disable_progress_bar()
+datasets.disable_progress_bars()
 torch.manual_seed(0)
-model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.bfloat16)
+dtype = getattr(torch, job["dtype"])
+start = load_file(job["adapter"])
+head = start.pop("score", None)
+if head is None:
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
+else:
+    model = AutoModelForSequenceClassification.from_pretrained(job["model"], dtype=dtype, num_labels=1)
+    model.score.weight.data.copy_(head)
 tokenizer = AutoTokenizer.from_pretrained(job["model"])
 lora = LoraConfig(
-    r=job["r"], lora_alpha=job["alpha"], lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    r=job["r"],
+    lora_alpha=job["alpha"],
+    lora_dropout=0.0,
+    target_modules=sorted({name.split(".")[-4] for name in start}),
+    modules_to_save=None if head is None else ["score"],
+    task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
 )
 common: dict[str, Any] = {
     "output_dir": job["scratch"],
@@ -90,26 +120,35 @@ common: dict[str, Any] = {
     "max_length": job["max_length"],
 }
 if not job["defaults"]:
-    # The other side's choices: no autocast (all is bf16 already), activations kept; adapters in bf16, below.
+    # The other side's choices: no autocast (all has one dtype already), activations kept; adapters cast, below.
     common |= {"bf16": False, "gradient_checkpointing": False}
-rows = datasets.Dataset.from_list(job["rows"])
+given = job["rows"]
 if job["method"] == "dpo":
-    config: Any = trl.DPOConfig(**common, beta=job["beta"])
-    trainer: Any = in_order(trl.DPOTrainer)(
-        model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=lora
-    )
+    kind, config = trl.DPOTrainer, trl.DPOConfig(**common, beta=job["beta"])
+elif job["method"] == "kto":
+    kind, config, given = trl.KTOTrainer, trl.KTOConfig(**common, beta=job["beta"]), passed_on(given)
+elif job["method"] == "reward":
+    kind, config = trl.RewardTrainer, trl.RewardConfig(**common)
+    given = [
+        {"chosen_ids": row["prompt_ids"] + row["chosen_ids"], "rejected_ids": row["prompt_ids"] + row["rejected_ids"]}
+        for row in given
+    ]
 else:
-    config = trl.SFTConfig(**common, packing=job["packing"], completion_only_loss=True)
-    trainer = in_order(trl.SFTTrainer)(
-        model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=lora
-    )
-start = load_file(job["adapter"])
+    kind, config = trl.SFTTrainer, trl.SFTConfig(**common, packing=job["packing"], completion_only_loss=True)
+trainer: Any = in_order(kind)(
+    model=model,
+    args=config,
+    train_dataset=datasets.Dataset.from_list(given),
+    processing_class=tokenizer,
+    peft_config=lora,
+)
 for name, parameter in trainer.model.named_parameters():
     if "lora_" in name:
         if not job["defaults"]:
-            parameter.data = parameter.data.to(torch.bfloat16)
+            parameter.data = parameter.data.to(dtype)
         parameter.data.copy_(start.pop(name))
 assert not start, sorted(start)
+trainer.remove_callback(transformers.PrinterCallback)
 trainer.add_callback(Gate())
 adapter = {str(p.dtype) for n, p in trainer.model.named_parameters() if "lora_" in n}
 say(
@@ -117,5 +156,6 @@ say(
     versions=f"trl {trl.__version__}, transformers {transformers.__version__}, torch {torch.__version__}",
     about=f"adapters {', '.join(sorted(adapter))}, autocast bf16 {bool(config.bf16)}, "
     f"checkpointing {bool(config.gradient_checkpointing)}",
+    resting_gb=resting(trainer.model) / GB,
 )
 trainer.train()

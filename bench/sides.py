@@ -1,41 +1,64 @@
-"""What both benches share: the data, our worker, the processes that take turns, and the table."""
+"""What every bench shares: its options, the worker processes, and the turns that they take."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.training.layout import Group
+from rows import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-HH = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless" / "dev.jsonl"
 RIVAL = ["torch==2.13.0", "trl", "peft"]
+RANK, ALPHA = 16, 32
+SIDES = {
+    "charter": {"ours": True},
+    "TRL, our choices": {"defaults": False},
+    "TRL, its defaults": {"defaults": True},
+}
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The options of both benches; `--worker` is for internal use."""
+def arguments(
+    description: str | None,
+    *,
+    steps: int = 8,
+    warmup: int = 1,
+    batch: int = 8,
+    max_length: int = 512,
+    more: Callable[[argparse.ArgumentParser], object] = lambda _: None,
+) -> argparse.Namespace:
+    """The options of the benches, with this one's defaults; `more` adds options of its own."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rival-python", help="a Python with trl; without it an environment is made under build/")
-    parser.add_argument("--steps", type=int, default=8, help="timed optimiser steps a side")
-    parser.add_argument("--warmup", type=int, default=1, help="steps before timing")
-    parser.add_argument("--batch", type=int, default=8, help="rows per step")
-    parser.add_argument("--max-length", type=int, default=512, help="longer rows are left out, for both sides")
+    parser.add_argument("--model", default="smollm2", help="a folder, or a random Llama as HIDDENxLAYERS (smollm2)")
+    parser.add_argument("--steps", type=int, default=steps, help=f"timed optimiser steps a side ({steps})")
+    parser.add_argument("--warmup", type=int, default=warmup, help=f"steps before timing ({warmup})")
+    parser.add_argument("--batch", type=int, default=batch, help=f"rows per step ({batch})")
+    parser.add_argument("--max-length", type=int, default=max_length, help=f"longer rows are left out ({max_length})")
     parser.add_argument("--synthetic", action="store_true", help="random tokens of hh-like lengths even if hh is there")
     parser.add_argument("--threads", type=int, default=0, help="processor threads of each side; 0: torch's own choice")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of weights and adapters")
+    parser.add_argument("--row-tokens", type=int, default=2048, help="charter's tokens per forward pass (2048)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    more(parser)
     return parser.parse_args()
+
+
+def job_of(args: argparse.Namespace, method: str, rows: Sequence[Any], model: Path, **more: Any) -> dict[str, Any]:
+    """What both workers are told, but for what differs between sides."""
+    return {
+        "method": method, "model": str(model), "rows": rows, "batch": args.batch, "steps": args.warmup + args.steps,
+        "max_length": args.max_length, "r": RANK, "alpha": ALPHA, "dtype": args.dtype, "row_tokens": args.row_tokens,
+        "checkpointing": False, **more,
+    }  # fmt: skip
 
 
 def rival_python(given: str | None) -> str:
@@ -51,40 +74,6 @@ def rival_python(given: str | None) -> str:
             subprocess.run([str(python), "-m", "pip", "install", "-q", package], check=True)
         (folder / "ready").touch()
     return str(python)
-
-
-def pairs_like_hh(count: int, longest: int, seed: int, synthetic: bool) -> tuple[list[Group], str]:
-    """(preference pairs as token ids, where they are from)."""
-    if HH.exists() and not synthetic:
-        from transformers import AutoTokenizer
-
-        from charter.errors import UserError
-        from charter.feedback.formats import preference_of
-        from charter.models.smollm2 import smollm2_folder
-        from charter.models.template import chat_format
-        from charter.records import read_jsonl
-        from charter.training.rows import preference_groups
-
-        rows = []
-        for number, row in read_jsonl(HH):
-            try:
-                rows.append(preference_of(row, f"line {number}", str(number)))
-            except UserError:
-                continue
-        random.Random(seed).shuffle(rows)
-        format_ = chat_format(AutoTokenizer.from_pretrained(smollm2_folder()))
-        groups, _ = preference_groups(rows[: 4 * count + 50], format_, longest)
-        return groups[:count], "hh-rlhf harmless"
-    drawn = random.Random(seed)
-
-    def length(median: float) -> int:
-        return max(4, min(round(drawn.lognormvariate(0, 0.7) * median), longest // 3))
-
-    def ids(size: int) -> tuple[int, ...]:
-        return tuple(drawn.randrange(20, 49_000) for _ in range(size))
-
-    made = [Group(f"row {i}", ids(length(110)), (ids(length(45)), ids(length(45)))) for i in range(count)]
-    return made, "random tokens of hh-like lengths"
 
 
 class Side:
@@ -125,9 +114,9 @@ class Side:
 
 
 def take_turns(
-    script: str, args: argparse.Namespace, job: dict[str, Any], sides: dict[str, dict[str, Any]]
-) -> tuple[dict[str, Side], list[float]]:
-    """Start a worker for each side, step them in turns; also bf16 GFLOP/s of a large product, measured in between.
+    script: str, args: argparse.Namespace, job: dict[str, Any], sides: dict[str, dict[str, Any]], title: str = ""
+) -> tuple[dict[str, Side], float]:
+    """Start a worker for each side, step them in turns; also bf16 GFLOP/s of a large product, the median in between.
 
     sides: by name, what of the job differs; "ours" in it says that the worker is charter's.
     """
@@ -137,23 +126,29 @@ def take_turns(
 
         environment["OMP_NUM_THREADS"] = str(args.threads)
         torch.set_num_threads(args.threads)
+    rival = rival_python(args.rival_python)
     running: dict[str, Side] = {}
     rates: list[float] = []
+    label = f"{title}; " if title else ""
     with tempfile.TemporaryDirectory() as scratch:
         for number, (name, own) in enumerate(sides.items()):
             file = Path(scratch) / f"{number}.json"
             file.write_text(json.dumps({**job, **own, "scratch": scratch, "adapter": f"{scratch}/adapter.safetensors"}))
-            worker = [sys.executable, script, "--worker"] if own.get("ours") else [args.rival, _RIVAL_WORKER]
+            worker = [sys.executable, script, "--worker"] if own.get("ours") else [rival, _RIVAL_WORKER]
             running[name] = Side(name, [*worker, str(file)], environment)
-            print(f"{name}: {running[name].hello.get('about')}", file=sys.stderr)
-        for step in range(args.warmup + args.steps):
+            print(f"{label}{name}: {running[name].hello.get('about')}", file=sys.stderr, flush=True)
+        begun = time.monotonic()
+        for step in range(job["steps"]):
             for side in running.values():
                 seen = side.step()
-                print(f"step {step} {side.name}: {seen['seconds']:.2f} s, loss {seen['loss']:.4f}", file=sys.stderr)
+                text = f"{label}step {step + 1}/{job['steps']}, {side.name}: {seen['seconds']:.2f} s"
+                print(f"{text}, loss {seen['loss']:.4f}", file=sys.stderr, flush=True)
             rates.append(product_rate())
+            left = (time.monotonic() - begun) / (step + 1) * (job["steps"] - step - 1)
+            print(f"{label}about {left:.0f} s left", file=sys.stderr, flush=True)
         for side in running.values():
             side.close()
-    return running, rates
+    return running, statistics.median(rates)
 
 
 _RIVAL_WORKER = str(Path(__file__).with_name("rival_worker.py"))
@@ -170,41 +165,3 @@ def product_rate(size: int = 2048) -> float:
         a @ b
         best = max(best, 2 * size**3 / (time.perf_counter() - begun) / 1e9)
     return best
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes that a step's floating-point operations follow from."""
-
-    body: int
-    """Weights of the body's matrices."""
-    head: int
-    adapter: int
-
-    def flops(self, tokens: float, predicted: float, reference: bool) -> float:
-        """Matrix-product operations of a LoRA step: forward, and backward to activations and adapters.
-
-        tokens: through the body; predicted: through the head. Attention's own products are left out (about 3%).
-        """
-        passes = 3 if reference else 2
-        head_passes = 3 if reference else 2
-        return 2 * (self.body * passes * tokens + self.adapter * 3 * tokens + self.head * head_passes * predicted)
-
-
-def medians(side: Side, warmup: int) -> dict[str, float]:
-    """Median seconds, mean tokens, peak memory in GB over the timed steps, and the first and last loss."""
-    timed = side.steps[warmup:]
-    return {
-        "seconds": statistics.median(s["seconds"] for s in timed),
-        "tokens": statistics.mean(s["tokens"] for s in timed),
-        "slots": statistics.mean(s["slots"] for s in timed),
-        "peak_gb": max(s["peak_gb"] for s in timed),
-        "first_loss": side.steps[0]["loss"],
-        "last_loss": side.steps[-1]["loss"],
-    }
-
-
-def ratio(ours: Side, theirs: Side, warmup: int) -> float:
-    """Median over turns of theirs / ours in seconds per step: each turn's two steps ran next to each other."""
-    pairs = zip(ours.steps[warmup:], theirs.steps[warmup:], strict=True)
-    return statistics.median(b["seconds"] / a["seconds"] for a, b in pairs)
