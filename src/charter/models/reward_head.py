@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,9 @@ class RewardHead(nn.Module):
     kind: what the heads were trained to say.  scale, shift: `units` gives scale · value + shift, the units of the
     scores that a regression was trained on.
     """
+
+    _no_split_modules: ClassVar = ["RewardHead"]
+    """What shards a model gathers the heads by themselves: their dtype need not be the body's."""
 
     def __init__(
         self, weight_KD: Tensor, bias_K: Tensor | None, kind: RewardKind, scale: float = 1.0, shift: float = 0.0
@@ -58,9 +62,10 @@ class RewardHead(nn.Module):
         """The heads' values in the units of the scores they learned from."""
         return values_RK * self.scale + self.shift
 
-    def save(self, folder: Path) -> None:
-        """Write both files into an existing folder."""
-        tensors = {name: weight.detach().contiguous().cpu() for name, weight in self.named_parameters()}
+    def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+        """Write both files into an existing folder. state: the weights, where the module holds a part of each."""
+        found = state or dict(self.named_parameters())
+        tensors = {name: weight.detach().contiguous().cpu() for name, weight in found.items()}
         save_file(tensors, str(folder / WEIGHTS))
         config: dict[str, Any] = {"format": 1, "kind": self.kind, "heads": self.heads, "width": self.width}
         config |= {"bias": self.bias is not None, "scale": self.scale, "shift": self.shift}

@@ -35,11 +35,12 @@ class Policy:
         """Write the adapter (or the whole model), tokenizer and reward head to `folder`: whole or not at all."""
         devices = here()
         state = devices.gather_state(self.model, trained_only=self.base is not None)
+        head = devices.gather_state(self.head, trained_only=False) if self.head is not None else None
         if devices.first:
-            self._write(folder, state)
+            self._write(folder, state, head)
         devices.barrier()
 
-    def _write(self, folder: Path, state: dict[str, Tensor] | None) -> None:
+    def _write(self, folder: Path, state: dict[str, Tensor] | None, head: dict[str, Tensor] | None) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as temporary:
             building = Path(temporary) / "model"
@@ -49,7 +50,7 @@ class Policy:
                 self.model.save_pretrained(str(building), state_dict=state)
                 self.format.tokenizer.save_pretrained(str(building))
             if self.head is not None:
-                self.head.save(building)
+                self.head.save(building, head)
             replace_folder(building, folder)
 
 
