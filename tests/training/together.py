@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from charter.training.methods.kto import KtoObjective, mismatched
 from charter.training.methods.pairs import PairObjective
 from charter.training.methods.reward import RewardObjective
 from charter.training.methods.reward_pointwise import PointwiseObjective
+from charter.training.methods.reward_process import ProcessObjective
 from charter.training.methods.sft import SftObjective
 from charter.training.reference import cached_reference
 from charter.training.rewards import CompletionRewards
@@ -74,7 +75,7 @@ CASES: Mapping[str, Case] = {
     "experts": Case("dpo", "gpt-oss, sinks"),
     **{
         f"{method}, {heads} heads, {'adapters' if rank else 'every weight'}": Case(method, rank=rank, heads=heads)
-        for method, heads in (("reward", 1), ("cost", 3), ("pointwise", 2))
+        for method, heads in (("reward", 1), ("cost", 3), ("pointwise", 2), ("process", 2))
         for rank in (0, 4)
     },
     "one rewarded pair a step": Case("reward", rank=4, batch=1, heads=2),
@@ -110,6 +111,8 @@ def run_case(case: Case, folder: Path, epochs: int = 2) -> None:
     sides = 2 if case.method in PAIRS else 1
     shapes = [(draw.randint(1, 20), *(draw.randint(1, 12) for _ in range(sides))) for _ in range(11)]
     groups = groups_of(*shapes, seed=case.seed, shared=case.seed % 3 * 9)
+    if case.method == "process":  # every other token ends a step
+        groups = [replace(g, reads=(tuple(range(0, len(g.completions[0]), 2)),)) for g in groups]
     off = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if case.model == "gpt2" else {}
     model: Any = tiny_model(case.model, **off)
     if case.rank == 4:
@@ -179,6 +182,8 @@ def reward_objective(case: Case, groups: list[Group], weights: dict[str, float])
     if case.method == "cost":
         safe = {g.key: (i % 2 == 0, (None, False)[i % 3 == 0]) for i, g in enumerate(groups)}
         return CostObjective(safe, weights, counts)
+    if case.method == "process":
+        return ProcessObjective({g.key: [float(place % 3 > 0) for place in g.reads[0]] for g in groups}, counts)
     return PointwiseObjective({g.key: i / 5 - 1 for i, g in enumerate(groups)}, counts)
 
 

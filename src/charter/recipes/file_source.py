@@ -10,16 +10,16 @@ from pathlib import Path
 from charter.errors import UserError
 from charter.feedback.formats import is_file, load
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Demonstration, Preference, Rated, Scored, Stepwise
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason.
+    """What the file holds: pairs, completions to imitate, rated ones or labelled steps, and never two of these.
 
-    `scored` are its completions as they are, where it holds scored ones.
+    `scored` are its completions as they are, where it holds scored ones. dropped: by reason.
     """
 
     preferences: list[Preference]
@@ -27,6 +27,7 @@ class FileRows:
     ratings: list[Rated]
     dropped: Counter[str]
     scored: list[Scored] = field(default_factory=list)
+    stepwise: list[Stepwise] = field(default_factory=list)
 
 
 def wants_pairs(recipe: Recipe) -> bool:
@@ -52,6 +53,9 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     if loaded.format.kind == "ratings":
         rated, dropped = loaded.as_kind("ratings")
         return FileRows([], [], rated, dropped)
+    if loaded.format.kind == "stepwise":
+        stepwise, dropped = loaded.as_kind("stepwise")
+        return FileRows([], [], [], dropped, stepwise=stepwise)
     completions, dropped = loaded.as_kind("demonstrations")
     return FileRows([], completions, [], dropped, scored)
 
@@ -69,10 +73,12 @@ def check_files(recipe: Recipe) -> None:
             have.add("ratings")
         if rows is None or rows.scored:
             have.add("scored")
+        if rows is None or rows.stepwise:
+            have.add("stepwise")
     for stage in recipe.train:
         reads = CATALOGUE[stage.method].reads
-        if not recipe.data.files and reads != "scored":
-            continue  # the built-in sources give pairs and demonstrations, and never scores
+        if not recipe.data.files and reads not in ("scored", "stepwise"):
+            continue  # the built-in sources give pairs and demonstrations, and never scores or labelled steps
         if reads != "demonstrations" and reads not in have:
             needs, shapes = _NEEDS[reads]
             raise UserError(
@@ -84,6 +90,7 @@ def check_files(recipe: Recipe) -> None:
 _NEEDS = {
     "preferences": ("preference pairs", "chosen and rejected, or several scored completions a prompt"),
     "scored": ("scored completions", "prompt, completion and one or several scores"),
+    "stepwise": ("completions in labelled steps", "prompt, completions and labels"),
     "ratings": ("rated completions or preference pairs", "prompt, completion and label, or chosen and rejected"),
 }
 
