@@ -151,3 +151,13 @@ def need_head(name: str) -> RewardHead:
             "folder that it wrote (…/model)."
         )
     return head
+
+
+def refuse_head(name: str) -> None:
+    """Raises UserError for a reward model, by its one-string name: trained as a policy it would lose its head."""
+    if find_head(name) is not None:
+        raise UserError(
+            f'"{name}" is a reward model (it holds {CONFIG}). A policy trained from it would be saved without its '
+            "head, and its body was made to score answers, not to give them. Start from the model that it was trained "
+            "from, or use a reward method, such as `reward`."
+        )

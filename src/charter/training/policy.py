@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
 from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
-from charter.models.reward_head import RewardHead
+from charter.models.reward_head import RewardHead, refuse_head
 from charter.models.template import ChatFormat, chat_format
 from charter.training.devices import here
 
@@ -58,9 +58,15 @@ def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
     """Load a model to train.
 
     With `lora`, a plain model gets fresh adapters; an adapter folder goes on training its own adapters. Without,
-    every weight is trained (an adapter is merged first). Raises UserError when the name is no model or its chat
-    template cannot be masked.
+    every weight is trained (an adapter is merged first). Raises UserError when the name is no model, or a reward
+    model, or its chat template cannot be masked.
     """
+    refuse_head(name)
+    return load_trainable(name, lora, seed)
+
+
+def load_trainable(name: str, lora: LoraSettings | None, seed: int) -> Policy:
+    """`trainable_policy`, for what keeps the reward head that may be there."""
     folder = resolve(name)
     is_adapter = isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists()
     loaded = load_model(name, merge=lora is None)

@@ -13,7 +13,7 @@ from charter.models.lora import LoraSettings
 from charter.models.reward_head import RewardHead, RewardKind, find_head, new_head
 from charter.training.body import RowForward
 from charter.training.layout import Row
-from charter.training.policy import Policy, trainable_policy
+from charter.training.policy import Policy, load_trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,7 +62,7 @@ def reward_policy(
 
     Raises UserError when the saved ones are of another kind or number.
     """
-    policy = trainable_policy(name, lora, seed)
+    policy = load_trainable(name, lora, seed)
     model: Any = policy.model
     head = find_head(name)
     if head is not None and (head.kind, head.heads) != (kind, heads):

@@ -4,7 +4,7 @@
 hub dataset; `load` tells first what it is. The shapes are listed in docs/data.md.
 """
 
-from charter.feedback.formats.convert import chosen_sides, desirable_ones
+from charter.feedback.formats.convert import chosen_sides, desirable_ones, score_pairs
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.files import is_file
 from charter.feedback.formats.preferences import preference_of
@@ -33,4 +33,5 @@ __all__ = [
     "read_rated",
     "read_scored",
     "read_stepwise",
+    "score_pairs",
 ]

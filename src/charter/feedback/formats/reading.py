@@ -58,6 +58,11 @@ class Loaded:
         if not found:
             reasons = "; ".join(f"{reason}: {count}" for reason, count in dropped.items())
             first = f" First: {self.first_dropped}" if self.first_dropped else ""
+            if kind == "scored" and wanted == "preferences":
+                first += (
+                    " A pair takes two completions of one prompt with different scores: give several a prompt, or "
+                    "train `reward_pointwise`, which learns from single scores."
+                )
             raise UserError(f"{self.source}: none of its {self.rows} rows can be used ({reasons}).{first}")
         return found, dropped
 
