@@ -107,6 +107,31 @@ def test_train_then_score(tmp_path: Path, tiny_base: Path) -> None:
     assert all(chosen > rejected for chosen, rejected in zip(rewards[0::2], rewards[1::2], strict=True))
 
 
+def test_a_process_model_scores_every_step(tmp_path: Path, tiny_base: Path) -> None:
+    steps = [
+        {"prompt": f"What is {i}?", "completions": ["Let us see", f"it is {i}"], "labels": [True, i % 2 == 0]}
+        for i in range(6)
+    ]
+    data = write_rows(tmp_path / "steps.jsonl", steps)
+    config = tmp_path / "how.yaml"
+    config.write_text("whole: product\nlora: {r: 4}\n")
+    arguments = ["--model", tiny_base, "--data", data, "--out", tmp_path / "run", "--config", config]
+    assert forked("train", "reward_process", *arguments, cwd=tmp_path).returncode == 0
+    asked = [
+        {"id": "two", "prompt": "What is 3?", "completion": "Let us see\nit is 3\n"},
+        {"id": "one", "prompt": "What is 3?", "completion": "Let us see"},
+        {"id": "none", "prompt": "What is 3?", "completion": ""},
+    ]
+    source = write_rows(tmp_path / "in.jsonl", asked)
+    line = ["reward", "score", "--model", tmp_path / "run" / "model", "--in", source, "--out", "-"]
+    two, one, none = (json.loads(x) for x in forked(*line, cwd=tmp_path).stdout.splitlines())
+    assert len(two["steps"]) == 2
+    assert two["reward"] == pytest.approx(two["steps"][0] * two["steps"][1])
+    # A step's score is the same whatever follows.
+    assert one["steps"] == pytest.approx(two["steps"][:1], abs=1e-4 if best_dtype() == torch.float32 else 0.02)
+    assert none == {**asked[2], "unscored": "the completion has no step"}
+
+
 def test_audit(tmp_path: Path, reward_model: Path) -> None:
     source = write_rows(tmp_path / "pairs.jsonl", [*pairs(6), {"prompt": "x" * 600, "chosen": "a", "rejected": "b"}])
     line = ["reward", "audit", "--model", reward_model, "--in", source]

@@ -406,4 +406,4 @@ def test_the_examples_of_the_docs_are_read(tmp_path: Path) -> None:
         assert loaded.records or loaded.dropped == {"plain text, without a prompt and an answer": 1}
         kinds.add(loaded.format.kind)
     assert len(whole) > 12
-    assert kinds == {"preferences", "demonstrations", "ratings", "scored"}
+    assert kinds == {"preferences", "demonstrations", "ratings", "scored", "stepwise"}

@@ -18,7 +18,7 @@ from charter.training.methods import AnySettings
 
 NEEDS = {"distill": "teacher: {model}"}
 """What a method has no default for."""
-OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads != "scored"]
+OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads not in ("scored", "stepwise")]
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
 
 
@@ -121,6 +121,27 @@ def test_scored_completions_train_a_reward_model_in_a_recipe_and_alone(tmp_path:
     recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
     with pytest.raises(UserError, match="needs scored completions"):
         align(recipe, tmp_path / "other")
+
+
+def test_labelled_steps_train_a_process_reward_model_in_a_recipe_and_alone(tmp_path: Path, tiny_base: Path) -> None:
+    rows = [
+        {"prompt": f"Why {i}?", "completions": ["Because", "it is so"], "labels": [True, i % 2 == 0]} for i in range(4)
+    ]
+    data = write_rows(tmp_path / "steps.jsonl", rows)
+    done = train_single("reward_process", str(tiny_base), str(data), tmp_path / "alone", None)
+    assert done.rows == 4
+    recipe = tmp_path / "recipe.yaml"
+    both = HEAD.format(model=tiny_base, data=data).replace(", holdout: 0.2}", "}, {path: " + str(pairs(tmp_path)) + "}")
+    recipe.write_text(both + "  - {method: reward_process, whole: mean}\n  - {method: dpo, lora: {r: 2}}\n")
+    where, _ = align(recipe, tmp_path / "run")
+    (result,) = (json.loads(path.read_text()) for path in where.glob("stages/*process*/model/reward_head.json"))
+    assert result["steps"] == {"separator": "\n", "whole": "mean", "chances": True}
+    stages = "  - {method: reward_process}\n  - {method: dpo}\n"
+    recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
+    with pytest.raises(UserError, match="needs completions in labelled steps"):
+        align(recipe, tmp_path / "other")
+    with pytest.raises(UserError, match="which give completions in labelled steps, not preference pairs"):
+        train_single("dpo", str(tiny_base), str(data), tmp_path / "third", None)
 
 
 @pytest.mark.parametrize(

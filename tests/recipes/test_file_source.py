@@ -88,6 +88,52 @@ def test_dpo_on_completions_without_pairs_is_refused_before_anything_runs(tmp_pa
         check_recipe(recipe)
 
 
+def test_singly_scored_files_beside_pairs_serve_the_stages_that_read_scores(tmp_path: Path, tiny_base: Path) -> None:
+    single = write(
+        tmp_path, *({"prompt": f"Say {i}.", "response": "Yes", "score": i} for i in range(3)), name="s.jsonl"
+    )
+    pairs = write(tmp_path, PAIR, name="p.jsonl")
+    stages = f"{DPO}, {{method: reward_pointwise}}"
+    recipe = recipe_of(tmp_path, tiny_base, stages, f"{{path: {single}}}", f"{{path: {pairs}}}")
+    check_recipe(recipe)
+    found = gathered(tmp_path, recipe)
+    assert (found["preferences"], found["scored"]) == (1, 3)
+    with pytest.raises(UserError) as error:
+        check_recipe(recipe_of(tmp_path, tiny_base, stages, f"{{path: {single}}}"))
+    assert str(error.value) == (
+        f"train: dpo needs preference pairs, and no file in data.files gives any: {single} holds 3 rows of the format "
+        '"scored completions", in which no prompt has two completions with different scores. Add a file of the shape '
+        "prompt, chosen and rejected, or of several scored completions a prompt; or take dpo out."
+    )
+    with pytest.raises(UserError, match=r"there are none in 3 rows .*, in which no prompt has two completions"):
+        check_recipe(recipe_of(tmp_path, tiny_base, stages, f"{{path: {single}, holdout: 0.2}}"))
+    with pytest.raises(UserError, match="give several a prompt, or train `reward_pointwise`"):
+        train_single("dpo", str(tiny_base), str(single), tmp_path / "run", None)
+
+
+def test_sft_on_nothing_to_imitate_is_refused_before_anything_runs(tmp_path: Path, tiny_base: Path) -> None:
+    steps = write(tmp_path, {"prompt": "Why?", "completions": ["So."], "labels": [True]}, name="steps.jsonl")
+    bad = write(tmp_path, {**ALPACA, "label": False}, name="bad.jsonl")
+    recipe = recipe_of(tmp_path, tiny_base, SFT, f"{{path: {steps}}}", f"{{path: {bad}}}")
+    with pytest.raises(
+        UserError, match=r"sft needs completions to imitate, .*steps\.jsonl holds .*; .*bad\.jsonl holds"
+    ):
+        check_recipe(recipe)
+
+
+def test_a_policy_is_not_trained_from_a_reward_model(tmp_path: Path, tiny_base: Path) -> None:
+    data = write(tmp_path, PAIR)
+    reward = train_single("reward", str(tiny_base), str(data), tmp_path / "rm", None).model
+    for method in ("sft", "dpo", "kto"):
+        with pytest.raises(UserError, match=r"is a reward model \(it holds reward_head.json\)"):
+            train_single(method, str(reward), str(data), tmp_path / method, None)
+    with pytest.raises(UserError, match="Start from the model that it was trained from"):
+        check_recipe(recipe_of(tmp_path, reward, DPO, f"{{path: {data}}}"))
+    # A reward method goes on with it, head and all.
+    again = train_single("reward", str(reward), str(data), tmp_path / "more", None).model
+    assert (again / "reward_head.json").exists()
+
+
 def test_holding_out_of_what_has_no_pairs_is_refused(tmp_path: Path, tiny_base: Path) -> None:
     recipe = recipe_of(tmp_path, tiny_base, SFT, f"{{path: {write(tmp_path, ALPACA)}, holdout: 0.2}}")
     with pytest.raises(UserError, match=r"`holdout` keeps preference pairs .*Alpaca"):

@@ -142,7 +142,13 @@ def killed(processes: int, name: str, folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "before", "after"),
-    [("sft, every weight", 2, 1), ("dpo, adapters", 1, 2), ("dpo, adapters", 2, 2), ("sft, every weight", 2, 3)],
+    [
+        ("sft, every weight", 2, 1),
+        ("dpo, adapters", 1, 2),
+        ("dpo, adapters", 2, 2),
+        ("sft, every weight", 2, 3),
+        ("cost, 3 heads, adapters", 2, 1),
+    ],
 )
 def test_a_killed_run_goes_on_with_another_number_of_processes(
     name: str, before: int, after: int, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def test_every_option_stands_on_the_methods_page(name: str) -> None:
 
 
 def _yaml(default: object) -> str:
+    if isinstance(default, str) and not default.isprintable():
+        return json.dumps(default)
     return "null" if default is None else str(default)
 
 

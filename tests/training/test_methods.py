@@ -204,3 +204,21 @@ def test_full_fine_tuning_trains_a_tied_head(tmp_path: Path) -> None:
     weights = load_file(done.model / "model.safetensors")
     assert "lm_head.weight" not in weights
     assert CompletionLogprobs(load_model(str(done.model)).model)(Row([Group("a", (3,), ((4, 5),))])).shape == (2,)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_adapter_on_the_output_head_is_refused_not_ignored(tmp_path: Path, tied: bool) -> None:
+    """The head's weight is read directly: an adapter there would get no gradient, and no error either."""
+    from charter.training.methods import RewardSettings, train_reward
+
+    base = tiny_folder(tmp_path / "model", tie_word_embeddings=tied)
+    lora = LoraSettings(r=4, targets=("q_proj", "lm_head"))
+    with pytest.raises(UserError, match="adapter is on the output head"):
+        train_sft(str(base), demonstrations(), SftSettings(lora=lora), tmp_path / "sft")
+    with pytest.raises(UserError, match="adapter is on the output head"):
+        train_dpo(str(base), preferences(), DpoSettings(lora=lora), tmp_path / "dpo")
+    with pytest.raises(UserError, match="adapter is on the output head"):
+        train_reward(str(base), preferences(), RewardSettings(lora=lora), tmp_path / "reward")
+    # An adapter on the embeddings is in the body, where it runs as it stands.
+    inside = LoraSettings(r=4, targets=("q_proj", "embed_tokens"))
+    assert train_sft(str(base), demonstrations(), SftSettings(lora=inside), tmp_path / "in").result.steps == 1

@@ -176,12 +176,17 @@ HOW = TrainSettings(batch_size=4, learning_rate=1e-2, warmup=0, schedule="linear
 
 
 def groups_in_order(trainers: dict[str, Tensor], sides: list[list[str]]) -> list[Group]:
-    """Groups such that the run's own shuffle takes them in the order of the frozen rows."""
+    """Groups of the frozen rows, as `in_order` places them."""
     ids = {
         name: [tuple(x for x in row if x >= 0) for row in trainers[f"{name}_RT"].tolist()]
         for name in ("prompt", "chosen", "rejected")
     }
     made = [Group(f"{i:02}", ids["prompt"][i], tuple(ids[side][i] for side in names)) for i, names in enumerate(sides)]
+    return in_order(made)
+
+
+def in_order(made: list[Group]) -> list[Group]:
+    """Groups placed such that the run's own shuffle takes them in the order given."""
     order = torch.randperm(len(made), generator=torch.Generator().manual_seed(HOW.seed * 1_000_003)).tolist()
     placed: list[Any] = [None] * len(made)
     for i, group in enumerate(made):

@@ -86,7 +86,7 @@ def test_the_reward_is_read_at_the_last_token_and_at_no_other() -> None:
     forward = CompletionRewards(model, head)
     group = Group("a", (5, 6, 7), ((8, 9, 2), (10, 2)))
     row = Row([group])
-    assert row.input_ids_T[row.last_C].tolist() == [2, 2]
+    assert row.input_ids_T[row.read_R].tolist() == [2, 2]
     with torch.no_grad():
         before = forward(row)
         # Another end changes the reward of that completion; the tokens of the other one never do.
@@ -103,8 +103,8 @@ def test_the_last_token_of_a_scored_completion_is_the_end_of_turn(folder: Path) 
     prompt = user_prompt("Say 1.")
     ids = policy.format.completion_ids(prompt, "Gladly.")
     row = Row([Group("a", policy.format.prompt_ids(prompt), (ids, ids[:-1]))])
-    assert row.input_ids_T[row.last_C[0]] == policy.format.end_of_turn
-    assert row.input_ids_T[row.last_C[1]] != policy.format.end_of_turn
+    assert row.input_ids_T[row.read_R[0]] == policy.format.end_of_turn
+    assert row.input_ids_T[row.read_R[1]] != policy.format.end_of_turn
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

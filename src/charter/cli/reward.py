@@ -37,7 +37,8 @@ def score(
 ) -> None:
     """Score each row: adds reward (higher is better), or the reason why the row is unscored.
 
-    An ensemble adds heads, the value of each. Of a cost model, the reward is less the cost.
+    An ensemble adds heads, the value of each. Of a cost model, the reward is less the cost. A process model adds steps,
+    the score of each step.
     """
     from charter.progress import Bar
     from charter.records import Exchange, conversation_of
@@ -60,7 +61,8 @@ def score(
         if one.unscored is not None:
             out.append({**result, "unscored": one.unscored})
             continue
-        out.append({**result, "reward": one.reward} | ({"heads": list(one.heads)} if loaded.heads > 1 else {}))
+        more = {"heads": list(one.heads)} if len(one.heads) > 1 else {}
+        out.append({**result, "reward": one.reward, **more, **({"steps": list(one.steps)} if one.steps else {})})
     write_rows(target, out)
     missed = sum(one.unscored is not None for one in scored)
     print(f"{model}: {len(scored) - missed} rows scored, {missed} unscored", file=sys.stderr)

@@ -26,7 +26,8 @@ class LoraSettings(BaseModel):
     alpha: int = Field(32, gt=0, description="The update is scaled by alpha / r.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
     targets: str | tuple[str, ...] = Field(
-        "all-linear", description='Names of the layers to adapt, or "all-linear" (all but the head).'
+        "all-linear",
+        description='Names of the layers to adapt, or "all-linear" (all but the head); never the output head.',
     )
 
 

@@ -51,6 +51,10 @@ class ChatFormat:
             )
         return (*ids, self.end_of_turn)
 
+    def text_ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of a completion that stands behind another piece."""
+        return _encode(self.tokenizer, text)
+
 
 def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     """The verified chat format of a tokenizer.

@@ -28,27 +28,29 @@ from charter.records import (
     Rated,
     Sampling,
     Scored,
+    Stepwise,
     as_row,
     write_jsonl,
     write_text,
 )
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, HELDOUT, COUNTS = (
+DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, HELDOUT, COUNTS = (
     "demonstrations.jsonl",
     "preferences.jsonl",
     "ratings.jsonl",
     "scored.jsonl",
+    "stepwise.jsonl",
     "heldout.jsonl",
     "counts.json",
 )
-_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, HELDOUT)
+_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, HELDOUT)
 MAX_OVERLAP = 0.5
 
 
 T = TypeVar("T")
-Record = Demonstration | Preference | Rated | Scored
-R = TypeVar("R", Demonstration, Preference, Rated, Scored)
+Record = Demonstration | Preference | Rated | Scored | Stepwise
+R = TypeVar("R", Demonstration, Preference, Rated, Scored, Stepwise)
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Rows:
     preferences: list[Preference] = field(default_factory=list)
     ratings: list[Rated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
+    stepwise: list[Stepwise] = field(default_factory=list)
     heldout: list[Preference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -138,13 +141,13 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
     name = Path(source.path).name
     draw = random.Random(f"{seed}/{name}")
     # Training keeps what it knows of a row by its id: two files may both have a row "1".
-    gathered: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.heldout, *rows.ratings, *rows.scored)
-    taken = {row.id for row in gathered}
+    taken = {row.id for row in (*_trained(rows), *rows.heldout)}
     preferences = [_stamped(row, source, taken) for row in _shuffled(found.preferences, draw, source.limit)]
     demonstrations = [_stamped(row, source, taken) for row in _shuffled(found.demonstrations, draw, source.limit)]
     ratings = [_stamped(row, source, taken) for row in _shuffled(found.ratings, draw, source.limit)]
     # Scored completions of a held-out prompt are held out with it, below.
     scored = [_stamped(row, source, taken) for row in _shuffled(found.scored, draw, source.limit)]
+    stepwise = [_stamped(row, source, taken) for row in _shuffled(found.stepwise, draw, source.limit)]
     # Split by the first user turn, not by row: the same question never stands on both sides.
     prompts = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(prompts)
@@ -153,6 +156,7 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
     rows.heldout += [row for row in preferences if _first_user(row.prompt) in held]
     rows.preferences += kept
     rows.ratings += ratings
+    rows.stepwise += stepwise
     rows.scored += [row for row in scored if _first_user(row.prompt) not in held]
     rows.demonstrations += [*chosen_sides(kept), *demonstrations, *desirable_ones(ratings)[0]]
     found_here: dict[str, Sequence[Record]] = {
@@ -160,6 +164,7 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
         "demonstrations": demonstrations,
         "ratings": ratings,
         "scored": scored,
+        "stepwise": stepwise,
     }
     rows.counts += Counter({f"{name}: {what}": len(these) for what, these in found_here.items()})
     rows.dropped += found.dropped
@@ -176,12 +181,15 @@ def _stamped(row: R, source: FileSource, taken: Collection[str]) -> R:
     return replace(row, id=identity, source=Path(source.path).name)
 
 
+def _trained(rows: Rows) -> tuple[Record, ...]:
+    return (*rows.demonstrations, *rows.preferences, *rows.ratings, *rows.scored, *rows.stepwise)
+
+
 def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
     measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
     measured += [_first_user(preference.prompt) for preference in rows.heldout]
-    trained: tuple[Record, ...] = (*rows.demonstrations, *rows.preferences, *rows.ratings, *rows.scored)
-    texts = list({_first_user(row.prompt): None for row in trained})
+    texts = list({_first_user(row.prompt): None for row in _trained(rows)})
     close = {texts[index] for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
     if not close:
         return
@@ -190,6 +198,7 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     rows.preferences = [row for row in rows.preferences if _first_user(row.prompt) not in close]
     rows.ratings = [row for row in rows.ratings if _first_user(row.prompt) not in close]
     rows.scored = [row for row in rows.scored if _first_user(row.prompt) not in close]
+    rows.stepwise = [row for row in rows.stepwise if _first_user(row.prompt) not in close]
 
 
 def _first_user(prompt: Conversation) -> str:
@@ -201,6 +210,7 @@ def _write(rows: Rows, folder: Path) -> dict[str, Any]:
     write_jsonl(folder / PREFERENCES, map(as_row, rows.preferences))
     write_jsonl(folder / RATINGS, map(as_row, rows.ratings))
     write_jsonl(folder / SCORED, map(as_row, rows.scored))
+    write_jsonl(folder / STEPWISE, map(as_row, rows.stepwise))
     write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
     write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
     return {
@@ -208,6 +218,7 @@ def _write(rows: Rows, folder: Path) -> dict[str, Any]:
         "preferences": len(rows.preferences),
         "ratings": len(rows.ratings),
         "scored": len(rows.scored),
+        "stepwise": len(rows.stepwise),
         "heldout": len(rows.heldout),
         "counts": dict(rows.counts),
         "dropped": dict(rows.dropped),

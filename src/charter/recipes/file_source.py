@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from charter.errors import UserError
-from charter.feedback.formats import is_file, load
+from charter.feedback.formats import is_file, load, score_pairs
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Demonstration, Preference, Rated, Scored, Stepwise
 from charter.store.runfolder import file_digest
-from charter.training.catalogue import CATALOGUE
+from charter.training.catalogue import CATALOGUE, Reads
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason.
+    """What the file holds: pairs, completions to imitate, rated ones or labelled steps, and never two of these.
 
-    `scored` are its completions as they are, where it holds scored ones.
+    `scored` are its completions as they are, where it holds scored ones. holds: the same in words.  dropped: by reason.
     """
 
-    preferences: list[Preference]
-    demonstrations: list[Demonstration]
-    ratings: list[Rated]
+    holds: str
     dropped: Counter[str]
+    preferences: list[Preference] = field(default_factory=list)
+    demonstrations: list[Demonstration] = field(default_factory=list)
+    ratings: list[Rated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
+    stepwise: list[Stepwise] = field(default_factory=list)
 
 
 def wants_pairs(recipe: Recipe) -> bool:
@@ -40,50 +44,75 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     Raises UserError for a file that cannot be read, and for a `holdout` where there are no pairs to hold out.
     """
     loaded = load(source.path, source.split)
-    scored = loaded.as_kind("scored")[0] if loaded.format.kind == "scored" else []
-    if loaded.format.kind == "preferences" or ("preferences" in loaded.gives and (pairs or source.holdout)):
+    kind, holds = loaded.format.kind, f'{loaded.rows} rows of the format "{loaded.format.name}"'
+    scored = loaded.as_kind("scored")[0] if kind == "scored" else []
+    if scored and not score_pairs(scored)[0]:
+        holds += ", in which no prompt has two completions with different scores"
+    elif kind == "preferences" or ("preferences" in loaded.gives and (pairs or source.holdout)):
         found, dropped = loaded.as_kind("preferences")
-        return FileRows(found, [], [], dropped, scored)
+        return FileRows(holds, dropped, preferences=found, scored=scored)
     if source.holdout:
         raise UserError(
-            f'{source.path}: `holdout` keeps preference pairs for testing, and "{loaded.format.name}" holds none. '
-            "Take `holdout` out."
+            f"{source.path}: `holdout` keeps preference pairs for testing, and there are none in {holds}. Take "
+            "`holdout` out."
         )
-    if loaded.format.kind == "ratings":
+    if kind == "ratings":
         rated, dropped = loaded.as_kind("ratings")
-        return FileRows([], [], rated, dropped)
+        return FileRows(holds, dropped, ratings=rated)
+    if kind == "stepwise":
+        stepwise, dropped = loaded.as_kind("stepwise")
+        return FileRows(holds, dropped, stepwise=stepwise)
     completions, dropped = loaded.as_kind("demonstrations")
-    return FileRows([], completions, [], dropped, scored)
+    return FileRows(holds, dropped, demonstrations=completions, scored=scored)
 
 
 def check_files(recipe: Recipe) -> None:
     """Raises UserError for a file that cannot be read, or when no source gives what a stage reads."""
     pairs = wants_pairs(recipe)
-    have = {"preferences", "ratings"} if recipe.data.pairs is not None or recipe.data.contrast is not None else set()
+    have: set[Reads] = set()
+    if recipe.data.pairs is not None or recipe.data.contrast is not None:
+        have |= {"preferences", "ratings", "demonstrations"}
+    if recipe.data.benign is not None:
+        have.add("demonstrations")
+    holds = []
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
         rows = read_file(source, pairs) if is_file(source.path) else None
-        if rows is None or rows.preferences:
-            have |= {"preferences", "ratings"}
-        elif rows.ratings:
-            have.add("ratings")
-        if rows is None or rows.scored:
-            have.add("scored")
+        have |= _gives(rows) if rows is not None else set(_NEEDS)
+        holds += [f"{source.path} holds {rows.holds}"] if rows is not None else []
     for stage in recipe.train:
         reads = CATALOGUE[stage.method].reads
-        if not recipe.data.files and reads != "scored":
-            continue  # the built-in sources give pairs and demonstrations, and never scores
-        if reads != "demonstrations" and reads not in have:
+        if not recipe.data.files and reads not in ("scored", "stepwise"):
+            continue  # the built-in sources give pairs and demonstrations, and never scores or labelled steps
+        if reads not in have:
             needs, shapes = _NEEDS[reads]
+            found = f": {'; '.join(holds)}" if holds else ""
             raise UserError(
-                f"train: {stage.method} needs {needs}, and no file in data.files holds any ({shapes}). Add a source "
-                f"that does, or take {stage.method} out."
+                f"train: {stage.method} needs {needs}, and no file in data.files gives any{found}. Add a file of the "
+                f"shape {shapes}; or take {stage.method} out."
             )
 
 
-_NEEDS = {
-    "preferences": ("preference pairs", "chosen and rejected, or several scored completions a prompt"),
+def _gives(rows: FileRows) -> set[Reads]:
+    found: set[Reads] = set()
+    if rows.preferences:
+        found |= {"preferences", "ratings", "demonstrations"}
+    if rows.ratings:
+        found.add("ratings")
+    if rows.demonstrations or any(row.desirable for row in rows.ratings):
+        found.add("demonstrations")
+    if rows.scored:
+        found.add("scored")
+    if rows.stepwise:
+        found.add("stepwise")
+    return found
+
+
+_NEEDS: Final[Mapping[Reads, tuple[str, str]]] = {
+    "demonstrations": ("completions to imitate", "prompt and completion, or messages"),
+    "preferences": ("preference pairs", "prompt, chosen and rejected, or of several scored completions a prompt"),
     "scored": ("scored completions", "prompt, completion and one or several scores"),
+    "stepwise": ("completions in labelled steps", "prompt, completions and labels"),
     "ratings": ("rated completions or preference pairs", "prompt, completion and label, or chosen and rejected"),
 }
 

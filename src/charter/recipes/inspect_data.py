@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any, Final
 
 from charter.errors import UserError
@@ -16,8 +17,9 @@ from charter.overlap import near_duplicates, near_duplicates_within
 from charter.progress import Bar
 from charter.recipes.data_stage import MAX_OVERLAP
 from charter.recipes.lengths import LengthBias, Lengths, length_bias, lengths_of
-from charter.records import Conversation, Demonstration, Preference
+from charter.records import Conversation, Demonstration, Preference, Stepwise
 from charter.training.rows import preference_groups, single_groups
+from charter.training.steps import SEPARATOR, step_groups
 
 NEAR_ROWS: Final = 0.8
 """Similarity (Jaccard, word 3-grams) from which two rows are near-duplicates."""
@@ -151,6 +153,8 @@ class _Remembering(ChatFormat):
 def _sides(record: Any) -> dict[str, str]:
     if isinstance(record, Preference):
         return {"chosen": record.chosen, "rejected": record.rejected}
+    if isinstance(record, Stepwise):
+        return {"completion": SEPARATOR.join([*record.steps, ""])}
     return {"completion": record.completion}
 
 
@@ -167,6 +171,8 @@ def _use(loaded: Loaded, kind: Kind, format_: ChatFormat, max_tokens: int, notes
         try:
             if isinstance(record, Preference):
                 groups, reasons = preference_groups([record], format_, max_tokens)
+            elif isinstance(record, Stepwise):
+                groups, _, reasons = step_groups([record], format_, max_tokens, SEPARATOR, last_only=False)
             else:
                 finished = getattr(record, "finished", True)
                 row = Demonstration(record.id, record.prompt, record.completion, finished=finished)
@@ -241,4 +247,11 @@ def _notes(loaded: Loaded) -> list[str]:
     if loaded.format.kind == "scored":
         names = sorted({name for record in loaded.records for name in getattr(record, "scores", ())})
         notes.append(f"Scores: {', '.join(names)}. Pairs are the best completion of a prompt against its worst.")
+    if steps := [record for record in loaded.records if isinstance(record, Stepwise)]:
+        labels = [label for record in steps for label in record.labels]
+        kinds = "true or false" if set(labels) <= {0, 1} else f"{min(labels):g} to {max(labels):g}"
+        notes.append(
+            f"{len(labels)} steps with labels ({kinds}, mean {fmean(labels):.2f}), {len(labels) / len(steps):.1f} a "
+            f"completion; counted with the separator {SEPARATOR!r}."
+        )
     return notes

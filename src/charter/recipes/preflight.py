@@ -9,6 +9,7 @@ from charter.errors import UserError, nearest
 from charter.evaluation import suite_names
 from charter.models.loading import resolve
 from charter.models.names import is_endpoint
+from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
@@ -49,6 +50,7 @@ def check_recipe(recipe: Recipe) -> None:
         )
     check_files(recipe)
     check_trainable(recipe.model)
+    refuse_head(recipe.model)
     check_teachers(recipe)
 
 

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from charter.models.loading import model_digest, resolve
-from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED
-from charter.records import demonstration_from, preference_from, rated_from, rated_sides, read_jsonl, scored_from
+from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE
+from charter.records import (
+    demonstration_from,
+    preference_from,
+    rated_from,
+    rated_sides,
+    read_jsonl,
+    scored_from,
+    stepwise_from,
+)
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
 from charter.training.methods import AnySettings
@@ -66,6 +74,8 @@ def _rows(data: Path, reads: Reads) -> list[Any]:
         return [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
     if reads == "scored":
         return [scored_from(row) for _, row in read_jsonl(data / SCORED)]
+    if reads == "stepwise":
+        return [stepwise_from(row) for _, row in read_jsonl(data / STEPWISE)]
     preferences = [preference_from(row) for _, row in read_jsonl(data / PREFERENCES)]
     if reads == "ratings":
         sides = [side for pair in preferences for side in rated_sides(pair)]

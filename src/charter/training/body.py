@@ -23,7 +23,7 @@ class RowForward(nn.Module):
 
     It is one module with body and head inside, so that it can be the root that FSDP2 shards.
     fused: exchange layers of known form for faster ones during a forward (`fused.py`); adapters and what is trainable
-    must then be set before this is built.
+    must then be set before this is built. Raises UserError when an adapter is on the output head.
     """
 
     model: Any
@@ -42,6 +42,12 @@ class RowForward(nn.Module):
         self.__dict__["_body"] = inner.base_model
         self.__dict__["_head"] = inner.get_output_embeddings()
         self.__dict__["_inner"] = inner
+        if any("lora_" in name for name, _ in self._head.named_parameters()):
+            raise UserError(
+                "The adapter is on the output head too, whose weight is read directly here: what the adapter learns "
+                "there would be lost. Take the head (such as lm_head) out of `lora.targets`, or train all weights with "
+                "`lora: null`; merge an adapter that has it before training on."
+            )
         self.__dict__["_exchanges"] = exchanges(inner) if fused else []
 
     def hidden(self, row: Row) -> Tensor:

@@ -12,7 +12,7 @@ from charter.errors import UserError, nearest
 if TYPE_CHECKING:
     from charter.training.methods.base import Method
 
-Reads = Literal["demonstrations", "preferences", "ratings", "scored"]
+Reads = Literal["demonstrations", "preferences", "ratings", "scored", "stepwise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "reward": Entry("reward", "preferences", "A reward model from pairs (Bradley-Terry); k heads for doubt.", "reward"),
     "cost": Entry("cost", "preferences", "A cost model for harm: which is worse, and which is harmful.", "reward"),
     "reward_pointwise": Entry("reward_pointwise", "scored", "A reward model from scores, by regression.", "reward"),
+    "reward_process": Entry("reward_process", "stepwise", "A reward model that scores every step.", "reward"),
 }
 
 

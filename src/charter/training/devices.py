@@ -152,6 +152,16 @@ class Devices:
         dist.all_gather_object(values, value)
         return values
 
+    def to_first(self, value: T) -> list[T] | None:
+        """Every process's value, in the order of ranks, at the first process; None at the others."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] | None = [None] * self.world if self.first else None
+        dist.gather_object(value, values, dst=0)
+        return values
+
     def from_first(self, value: T) -> T:
         """The first process's value; the first process may take its time."""
         if self.world == 1:

@@ -25,11 +25,15 @@ _MAX_PADDED_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt with its completions, as token ids. `key` names the source row in errors and counts."""
+    """One prompt with its completions, as token ids. `key` names the source row in errors and counts.
+
+    reads: per completion, the places (from 0) of the tokens at which a reward is read; empty is the last of each.
+    """
 
     key: str
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
+    reads: tuple[tuple[int, ...], ...] = ()
 
     @property
     def length(self) -> int:
@@ -67,7 +71,8 @@ class Row:
     input_ids_T, position_ids_T: int64.
     predict_N, target_N: for each completion token, the flat index whose hidden state predicts it, and its id.
     sequence_N: which completion (0 … number of completions in the row - 1) the token belongs to.
-    first_C, last_C: flat index of each completion's first and last token; the last one is where a reward is read.
+    first_C: flat index of each completion's first token.
+    read_R: flat index of each token at which a reward is read, by default each completion's last.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -82,7 +87,7 @@ class Row:
         target: list[int] = []
         sequence: list[int] = []
         firsts: list[int] = []
-        lasts: list[int] = []
+        reads: list[int] = []
         starts: list[int] = []
         segments: list[list[int]] = []
         count = 0
@@ -102,7 +107,8 @@ class Row:
                 positions += range(size, size + len(completion))
                 segment += [number] * len(completion)
                 firsts.append(first)
-                lasts.append(len(ids) - 1)
+                places = group.reads[number - 1] if group.reads else (len(completion) - 1,)
+                reads += [first + place for place in places]
                 count += 1
             segments.append(segment)
         self.tokens = len(ids)
@@ -113,7 +119,7 @@ class Row:
         self.target_N = torch.tensor(target)
         self.sequence_N = torch.tensor(sequence)
         self.first_C = torch.tensor(firsts)
-        self.last_C = torch.tensor(lasts)
+        self.read_R = torch.tensor(reads)
         self._starts, self._segments = starts, segments
 
     @cached_property

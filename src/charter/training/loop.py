@@ -78,6 +78,11 @@ class RowObjective(Protocol):
         """The summed loss of a row, which it runs through the model itself; logs into `tally`."""
         ...
 
+    def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
+        """Zero, from as many forwards as `row_loss` makes of a row: other processes run theirs meanwhile, and a
+        sharded model's forward takes all of them. The row belongs to no group."""
+        ...
+
 
 LogprobSums = Callable[[Sequence[Group]], dict[str, Tensor]]
 """Groups → per key, summed log-probs (k,) under the policy as it is, without dropout or gradient."""
@@ -145,11 +150,6 @@ def train(
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
     devices = here()
     forward = forward or CompletionLogprobs(model)
-    if devices.world > 1 and (isinstance(objective, RowObjective) or not isinstance(forward, CompletionLogprobs)):
-        raise UserError(
-            f"{title}: reward models and what learns from whole distributions train in one process so far. Start it "
-            "without torchrun."
-        )
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)
@@ -225,10 +225,11 @@ def _step(
         )
         logprobs.train()
     for row, real in devices.share(batch, settings.row_tokens):
-        if not real:
+        if isinstance(objective, RowObjective):
+            logprobs = _logprobs(forward, objective)
+            loss = objective.row_loss(logprobs, row, own.tally) / weight if real else objective.idle(logprobs, row)
+        elif not real:
             loss = 0 * forward(row).sum()
-        elif isinstance(objective, RowObjective):
-            loss = objective.row_loss(_logprobs(forward, objective), row, own.tally) / weight
         else:
             loss = objective.loss(forward(row), row, own.tally) / weight
         # Where others take part, none may stop alone: they would wait for its part of the gradients.

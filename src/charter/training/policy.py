@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
 from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
-from charter.models.reward_head import RewardHead
+from charter.models.reward_head import RewardHead, refuse_head
 from charter.models.template import ChatFormat, chat_format
 from charter.training.devices import here
 
@@ -35,11 +35,12 @@ class Policy:
         """Write the adapter (or the whole model), tokenizer and reward head to `folder`: whole or not at all."""
         devices = here()
         state = devices.gather_state(self.model, trained_only=self.base is not None)
+        head = devices.gather_state(self.head, trained_only=False) if self.head is not None else None
         if devices.first:
-            self._write(folder, state)
+            self._write(folder, state, head)
         devices.barrier()
 
-    def _write(self, folder: Path, state: dict[str, Tensor] | None) -> None:
+    def _write(self, folder: Path, state: dict[str, Tensor] | None, head: dict[str, Tensor] | None) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as temporary:
             building = Path(temporary) / "model"
@@ -49,7 +50,7 @@ class Policy:
                 self.model.save_pretrained(str(building), state_dict=state)
                 self.format.tokenizer.save_pretrained(str(building))
             if self.head is not None:
-                self.head.save(building)
+                self.head.save(building, head)
             replace_folder(building, folder)
 
 
@@ -57,9 +58,15 @@ def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
     """Load a model to train.
 
     With `lora`, a plain model gets fresh adapters; an adapter folder goes on training its own adapters. Without,
-    every weight is trained (an adapter is merged first). Raises UserError when the name is no model or its chat
-    template cannot be masked.
+    every weight is trained (an adapter is merged first). Raises UserError when the name is no model, or a reward
+    model, or its chat template cannot be masked.
     """
+    refuse_head(name)
+    return load_trainable(name, lora, seed)
+
+
+def load_trainable(name: str, lora: LoraSettings | None, seed: int) -> Policy:
+    """`trainable_policy`, for what keeps the reward head that may be there."""
     folder = resolve(name)
     is_adapter = isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists()
     loaded = load_model(name, merge=lora is None)

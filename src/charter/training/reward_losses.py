@@ -39,3 +39,12 @@ def sign_loss(costs_CK: Tensor, harmful_C1: Tensor) -> Tensor:
 def regression_loss(values_CK: Tensor, scores_C1: Tensor) -> Tensor:
     """Squared distances from the scores, shape (C, K)."""
     return (values_CK - scores_C1).square()
+
+
+def step_loss(values_SK: Tensor, labels_S1: Tensor) -> Tensor:
+    """Cross-entropy of step labels, shape (S, K).
+
+    labels_S1: chance in [0, 1] that the step is right.  Lightman et al. 2023 (arXiv 2305.20050), where it is 0 or 1;
+    Wang et al. 2024 (Math-Shepherd, arXiv 2312.08935), eq. 2.
+    """
+    return F.binary_cross_entropy_with_logits(values_SK, labels_S1.expand_as(values_SK), reduction="none")

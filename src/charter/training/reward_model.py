@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
@@ -18,6 +19,7 @@ from charter.records import Exchange, Rewarded
 from charter.training.layout import Group, Row, pack
 from charter.training.rewards import CompletionRewards
 from charter.training.scoring import ROW_TOKENS
+from charter.training.steps import step_ids, steps_of, whole_reward
 
 Read = Literal["mean", "worst", "penalised"]
 READS: Final[tuple[Read, ...]] = ("mean", "worst", "penalised")
@@ -55,42 +57,70 @@ class RewardModel:
     def reward(self, rows: Sequence[Exchange], progress: Progress | None = None) -> list[Rewarded]:
         """One reward per row, in order; higher is better (of a cost model, less the cost).
 
+        A process model cuts a completion into steps at its separator; an ensemble is read step by step.
         A row that the chat template refuses, that exceeds the context or whose reward is not finite is unscored.
         """
         found: dict[int, Rewarded] = {}
-        by_prompt: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
+        by_prompt: dict[tuple[int, ...], list[_Asked]] = {}
         for place, row in enumerate(rows):
             ids = self._ids(row)
             if isinstance(ids, str):
                 found[place] = Rewarded(row.id, unscored=ids)
             else:
-                by_prompt.setdefault(ids[0], []).append((place, ids[1]))
-        groups, places = _groups(by_prompt, self._row_tokens)
+                by_prompt.setdefault(ids[0], []).append(_Asked(place, *ids[1:]))
+        groups, asked = _groups(by_prompt, self._row_tokens)
         for indices in pack(groups, self._row_tokens):
             row_ = Row([groups[i] for i in indices])
             with torch.no_grad():
-                values_CK = self._in_units(self._rewards(row_))
-            read_C = read_heads(values_CK, self._read, self._penalty)
-            of = [place for i in indices for place in places[i]]
-            for place, value, heads in zip(of, read_C.tolist(), values_CK.tolist(), strict=True):
-                found[place] = _rewarded(rows[place].id, value, heads)
+                values_RK = self._in_units(self._rewards(row_))
+            of = [one for i in indices for one in asked[i]]
+            for one, values_SK in zip(of, values_RK.split([len(one.reads) for one in of]), strict=True):
+                found[one.place] = self._rewarded(rows[one.place].id, values_SK)
             if progress is not None:
                 progress(len(found), len(rows))
         return [found[place] for place in range(len(rows))]
 
-    def _in_units(self, values_CK: Tensor) -> Tensor:
-        values_CK = self._head.units(values_CK).cpu()
-        return -values_CK if self.kind == "cost" else values_CK
+    def _in_units(self, values_RK: Tensor) -> Tensor:
+        values_RK = self._head.units(values_RK).cpu()
+        return -values_RK if self.kind == "cost" else values_RK
 
-    def _ids(self, row: Exchange) -> tuple[tuple[int, ...], tuple[int, ...]] | str:
-        """Token ids of prompt and completion (through its end of turn), or why there is no reward."""
+    def _ids(self, row: Exchange) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | str:
+        """Token ids of prompt and completion and where the reward is read, or why there is none."""
         try:
-            ids = self._format.prompt_ids(row.prompt), self._format.completion_ids(row.prompt, row.completion)
+            prompt = self._format.prompt_ids(row.prompt)
+            if self._head.steps is not None:
+                separator = self._head.steps.separator
+                steps = steps_of(row.completion, separator)
+                if not steps:
+                    return "the completion has no step"
+                completion, reads = step_ids(self._format, row.prompt, steps, separator)
+            else:
+                completion = self._format.completion_ids(row.prompt, row.completion)
+                reads = (len(completion) - 1,)
         except UserError as error:
             return str(error)
-        if len(ids[0]) + len(ids[1]) > self._longest:
+        if len(prompt) + len(completion) > self._longest:
             return f"longer than the model's context of {self._longest} tokens"
-        return ids
+        return prompt, completion, reads
+
+    def _rewarded(self, identity: str, values_SK: Tensor) -> Rewarded:
+        scores = tuple(read_heads(values_SK, self._read, self._penalty).tolist())
+        if self._head.steps is None:
+            reward, heads, steps = scores[0], tuple(values_SK[0].tolist()), ()
+        else:
+            reward, heads, steps = whole_reward(scores, self._head.steps.whole), (), scores
+        if not all(map(math.isfinite, scores)):
+            return Rewarded(identity, unscored=f"the reward is {reward}")
+        return Rewarded(identity, reward, heads, steps=steps)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A completion to score: which row it is of, its ids, where it is read."""
+
+    place: int
+    completion: tuple[int, ...]
+    reads: tuple[int, ...]
 
 
 def read_heads(values_CK: Tensor, read: Read, penalty: float = PENALTY) -> Tensor:
@@ -105,27 +135,19 @@ def read_heads(values_CK: Tensor, read: Read, penalty: float = PENALTY) -> Tenso
     return mean_C - penalty * values_CK.std(1, correction=0) if read == "penalised" else mean_C
 
 
-def _groups(
-    by_prompt: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]], most: int
-) -> tuple[list[Group], list[list[int]]]:
-    """(groups of at most `most` tokens unless one completion is longer; which rows stand in each)."""
-    groups: list[Group] = []
-    places: list[list[int]] = []
+def _groups(by_prompt: dict[tuple[int, ...], list[_Asked]], most: int) -> tuple[list[Group], list[list[_Asked]]]:
+    """(groups of at most `most` tokens unless one completion is longer; what stands in each)."""
+    members: list[tuple[tuple[int, ...], list[_Asked]]] = []
     for prompt, asked in by_prompt.items():
         room = 0
-        for place, completion in asked:
-            if not places or not room or len(completion) > room:
-                groups.append(Group(str(len(groups)), prompt, ()))
-                places.append([])
+        for one in asked:
+            if not members or not room or len(one.completion) > room:
+                members.append((prompt, []))
                 room = max(most - len(prompt), 1)
-            last = groups[-1]
-            groups[-1] = Group(last.key, prompt, (*last.completions, completion))
-            places[-1].append(place)
-            room = max(room - len(completion), 0)
-    return groups, places
-
-
-def _rewarded(identity: str, value: float, heads: list[float]) -> Rewarded:
-    if not math.isfinite(value):
-        return Rewarded(identity, unscored=f"the reward is {value}")
-    return Rewarded(identity, value, tuple(heads))
+            members[-1][1].append(one)
+            room = max(room - len(one.completion), 0)
+    groups = [
+        Group(str(number), prompt, tuple(one.completion for one in own), tuple(one.reads for one in own))
+        for number, (prompt, own) in enumerate(members)
+    ]
+    return groups, [own for _, own in members]

@@ -1,4 +1,4 @@
-"""Rewards of completions: heads read at the last token of each, on the same rows that give log-probs."""
+"""Rewards of completions or of their steps: heads read at the last token of each, on the rows that give log-probs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from charter.models.lora import LoraSettings
 from charter.models.reward_head import RewardHead, RewardKind, find_head, new_head
 from charter.training.body import RowForward
 from charter.training.layout import Row
-from charter.training.policy import Policy, trainable_policy
+from charter.training.policy import Policy, load_trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class CompletionRewards(RowForward):
-    """A model with reward heads whose forward maps a row to rewards, one per completion and head.
+    """A model with reward heads whose forward maps a row to rewards, one per place of `read_R` and head.
 
     Raises UserError when the heads are of another width than the model, or when the body on rows does not reproduce the
     model's own hidden states (checked once, on a short probe).
@@ -35,9 +35,9 @@ class CompletionRewards(RowForward):
         self._verify()
 
     def forward(self, row: Row) -> Tensor:
-        """rewards_CK, fp32: each completion's, read at its last token (the end of turn, or where it was cut)."""
-        hidden_CD = self.hidden(row).index_select(0, row.last_C.to(self.device))
-        values: Tensor = self.head(hidden_CD)
+        """rewards_RK, fp32. By default R is C: a completion is read at its end of turn, or where it was cut."""
+        hidden_RD = self.hidden(row).index_select(0, row.read_R.to(self.device))
+        values: Tensor = self.head(hidden_RD)
         return values
 
     @torch.no_grad()
@@ -46,7 +46,7 @@ class CompletionRewards(RowForward):
         self.eval()
         row = self._probe()
         (group,) = row.groups
-        ours = self.hidden(row)[row.last_C.to(self.device)].float()
+        ours = self.hidden(row)[row.read_R.to(self.device)].float()
         alone = [torch.tensor([group.prompt + completion], device=self.device) for completion in group.completions]
         theirs = torch.stack([self._body(input_ids=ids).last_hidden_state[0, -1].float() for ids in alone])
         self.train(was_training)
@@ -62,7 +62,7 @@ def reward_policy(
 
     Raises UserError when the saved ones are of another kind or number.
     """
-    policy = trainable_policy(name, lora, seed)
+    policy = load_trainable(name, lora, seed)
     model: Any = policy.model
     head = find_head(name)
     if head is not None and (head.kind, head.heads) != (kind, heads):

@@ -22,6 +22,7 @@ from charter.models.template import ChatFormat, chat_format
 from charter.models.tokenizer import load_tokenizer
 from charter.progress import Bar
 from charter.records import Conversation, Demonstration, Sampling, as_row, read_jsonl, write_jsonl
+from charter.training.devices import here
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.toptokens import KeptTokens, kept_tokens, vocabulary_of
@@ -62,13 +63,16 @@ class Teacher:
         content = [[row.id, [as_row(turn) for turn in prompt]] for row, prompt in zip(rows, asked, strict=True)]
         key = hashlib.sha256(json.dumps([self.digest, as_row(sampling), content]).encode()).hexdigest()[:32]
         path = folder / f"answers-{key}.jsonl"
-        if not path.exists():
+        devices = here()
+        if devices.first and not path.exists():
             from charter.models.generation.local import LocalTextModel
 
             with Bar("teacher's answers", len(rows), "prompts") as bar:
                 said = LocalTextModel(self._local).generate(asked, sampling, lambda done, *_: bar.update(done))
             found = ({"text": one.text, "finish": one.finish} for (one,) in said)
             write_jsonl(path, ({"id": row.id, **one} for row, one in zip(rows, found, strict=True)))
+        # The others read what the first one wrote.
+        devices.barrier()
         answered: list[Demonstration] = []
         failed: Counter[str] = Counter()
         for row, (_, kept) in zip(rows, read_jsonl(path), strict=True):

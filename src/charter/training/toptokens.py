@@ -15,8 +15,9 @@ from torch import Tensor
 
 from charter.errors import UserError
 from charter.progress import Bar
+from charter.training.devices import here
 from charter.training.divergence import TopTokens, top_tokens
-from charter.training.layout import Group, Row, pack
+from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 
 if TYPE_CHECKING:
@@ -73,8 +74,10 @@ def kept_tokens(
     for group in groups:
         content.update(repr((group.key, group.prompt, group.completions)).encode())
     path = folder / f"top-{content.hexdigest()[:32]}.safetensors"
-    if not path.exists():
+    if not here().from_first(path.exists()):
         _compute(reference(), groups, row_tokens, path, k, temperature, vocabulary, title)
+        # Nobody reads before the file is there.
+        here().barrier()
     return KeptTokens(path, groups)
 
 
@@ -94,20 +97,27 @@ def _compute(
     vocabulary: int,
     title: str,
 ) -> None:
-    parts: dict[int, list[Tensor]] = {}
+    """Every process runs a part of the groups; the first one writes."""
+    devices = here()
+    own: dict[str, list[Tensor]] = {}
     logprobs.eval()
-    with Bar(title, len(groups), "prompts") as bar, torch.no_grad():
-        for indices in pack(groups, row_tokens):
-            members = [groups[i] for i in indices]
-            top = logprobs(Row(members), lambda head, hidden: top_tokens(head, hidden, k, temperature, vocabulary))
-            columns = [x.cpu().split([_tokens(g) for g in members]) for x in (top.ids_NK, top.logp_NK, top.tail_N)]
-            for place, index in enumerate(indices):
-                parts[index] = [column[place] for column in columns]
-            bar.update(len(parts))
-    ids, logp, tail = (torch.cat([parts[i][column] for i in range(len(groups))]) for column in range(3))
+    with Bar(title, len(groups), "prompts", shown=devices.first) as bar, torch.no_grad():
+        for row, real in devices.share(groups, row_tokens):
+            top = logprobs(row, lambda head, hidden: top_tokens(head, hidden, k, temperature, vocabulary))
+            if not real:
+                continue
+            sizes = [_tokens(group) for group in row.groups]
+            columns = [x.cpu().split(sizes) for x in (top.ids_NK.int(), top.logp_NK, top.tail_N)]
+            own |= {group.key: [column[place] for column in columns] for place, group in enumerate(row.groups)}
+            bar.update(min(len(own) * devices.world, len(groups)))
+    found = devices.to_first(own)
+    if found is None:
+        return
+    parts = {key: columns for part in found for key, columns in part.items()}
+    ids, logp, tail = (torch.cat([parts[group.key][column] for group in groups]) for column in range(3))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file({"ids": ids.int(), "logprobs": logp, "tail": tail}, str(temporary))
+    save_file({"ids": ids, "logprobs": logp, "tail": tail}, str(temporary))
     temporary.replace(path)
 
 

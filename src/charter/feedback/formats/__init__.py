@@ -1,10 +1,10 @@
 """Training data in the shapes people have, as records.
 
-`read_preferences`, `read_demonstrations`, `read_rated` and `read_scored` read a file, a folder or a hub dataset; `load`
-tells first what it is. The shapes are listed in docs/data.md.
+`read_preferences`, `read_demonstrations`, `read_rated`, `read_scored` and `read_stepwise` read a file, a folder or a
+hub dataset; `load` tells first what it is. The shapes are listed in docs/data.md.
 """
 
-from charter.feedback.formats.convert import chosen_sides, desirable_ones
+from charter.feedback.formats.convert import chosen_sides, desirable_ones, score_pairs
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.files import is_file
 from charter.feedback.formats.preferences import preference_of
@@ -15,6 +15,7 @@ from charter.feedback.formats.reading import (
     read_preferences,
     read_rated,
     read_scored,
+    read_stepwise,
 )
 from charter.feedback.formats.turns import parse_transcript
 
@@ -31,4 +32,6 @@ __all__ = [
     "read_preferences",
     "read_rated",
     "read_scored",
+    "read_stepwise",
+    "score_pairs",
 ]

@@ -15,6 +15,7 @@ GIVES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
     "preferences": ("preferences", "demonstrations", "ratings"),
     "ratings": ("ratings", "demonstrations"),
     "scored": ("scored", "preferences", "demonstrations"),
+    "stepwise": ("stepwise",),
 }
 """What records of a kind can also be read as."""
 

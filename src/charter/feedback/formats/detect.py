@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from charter.errors import UserError
-from charter.feedback.formats import demonstrations, preferences, ratings
+from charter.feedback.formats import demonstrations, preferences, ratings, stepwise
 from charter.feedback.formats.source_rows import SourceRow
 from charter.feedback.formats.turns import is_transcript
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Demonstration, Preference, Rated, Scored, Stepwise
 
-Kind = Literal["demonstrations", "preferences", "ratings", "scored"]
-Record = Demonstration | Preference | Rated | Scored
+Kind = Literal["demonstrations", "preferences", "ratings", "scored", "stepwise"]
+Record = Demonstration | Preference | Rated | Scored | Stepwise
 Columns = frozenset[str]
 
 
@@ -64,6 +64,12 @@ FORMATS: Final[tuple[Format, ...]] = (
         lambda columns: _any(columns, "chosen", "rejected", "chosen_messages", "rejected_messages"),
         preferences.preference,
     ),
+    Format(
+        "stepwise supervision",
+        "stepwise",
+        _has("completions", "labels"),
+        stepwise.stepwise,
+    ),
     Format("UltraFeedback completions", "scored", _has("instruction", "completions"), ratings.ultrafeedback),
     Format("unpaired preference", "ratings", _verdict, ratings.rated),
     Format(
@@ -86,7 +92,7 @@ FORMATS: Final[tuple[Format, ...]] = (
 )
 ACCEPTED: Final = (
     '"prompt" with "chosen" and "rejected"; "prompt" with "completion" (and "label", or scores); "messages"; '
-    '"conversations"; "instruction" with "output"'
+    '"conversations"; "instruction" with "output"; "prompt" with "completions" (steps) and "labels"'
 )
 
 _TELLING = (
@@ -133,7 +139,8 @@ def style_of(rows: Sequence[SourceRow]) -> str:
 def _style(value: Any) -> str:
     if not isinstance(value, str):
         shown = value[0] if isinstance(value, list) and value else value
-        return "strings" if isinstance(shown, Mapping) and "response" in shown else "messages"
+        told = isinstance(shown, str) or (isinstance(shown, Mapping) and "response" in shown)
+        return "strings" if told else "messages"
     return "transcripts" if is_transcript(value) else "strings"
 
 

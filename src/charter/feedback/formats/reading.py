@@ -12,7 +12,7 @@ from charter.feedback.formats.convert import GIVES, as_kind
 from charter.feedback.formats.detect import Format, Kind, Record, detect, style_of
 from charter.feedback.formats.files import read_rows
 from charter.feedback.formats.source_rows import SourceRow, Unusable
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Demonstration, Preference, Rated, Scored, Stepwise
 
 log = logging.getLogger(__name__)
 _WORDS: Final[dict[Kind, str]] = {
@@ -20,6 +20,7 @@ _WORDS: Final[dict[Kind, str]] = {
     "preferences": "preference pairs (a prompt with a chosen and a rejected completion)",
     "ratings": "unpaired feedback (a prompt, a completion, and whether it is desirable)",
     "scored": "scored completions",
+    "stepwise": "completions in labelled steps",
 }
 
 
@@ -57,6 +58,11 @@ class Loaded:
         if not found:
             reasons = "; ".join(f"{reason}: {count}" for reason, count in dropped.items())
             first = f" First: {self.first_dropped}" if self.first_dropped else ""
+            if kind == "scored" and wanted == "preferences":
+                first += (
+                    " A pair takes two completions of one prompt with different scores: give several a prompt, or "
+                    "train `reward_pointwise`, which learns from single scores."
+                )
             raise UserError(f"{self.source}: none of its {self.rows} rows can be used ({reasons}).{first}")
         return found, dropped
 
@@ -88,7 +94,10 @@ def load(source: str, split: str = "train") -> Loaded:
 def _encodable(record: Record, row: SourceRow) -> Record:
     """JSON can hold half of a surrogate pair, which no tokenizer and no file takes: better said here than there."""
     texts = [turn.content for turn in record.prompt]
-    texts += [record.chosen, record.rejected] if isinstance(record, Preference) else [record.completion]
+    if isinstance(record, Preference):
+        texts += [record.chosen, record.rejected]
+    else:
+        texts += record.steps if isinstance(record, Stepwise) else [record.completion]
     try:
         "".join([record.id, *texts]).encode()
     except UnicodeEncodeError:
@@ -100,7 +109,7 @@ def read_preferences(source: str, split: str = "train", dropped: Counter[str] | 
     """Preference pairs; from scored completions, the best of each prompt against the worst.
 
     What is left out is added to `dropped`, and logged without one. Raises UserError as `load` does, and when the
-    source holds no pairs. The same holds for the three below.
+    source holds no pairs. The same holds for the four below.
     """
     return _read(source, split, "preferences", dropped)
 
@@ -121,6 +130,11 @@ def read_rated(source: str, split: str = "train", dropped: Counter[str] | None =
 def read_scored(source: str, split: str = "train", dropped: Counter[str] | None = None) -> list[Scored]:
     """Completions with their scores."""
     return _read(source, split, "scored", dropped)
+
+
+def read_stepwise(source: str, split: str = "train", dropped: Counter[str] | None = None) -> list[Stepwise]:
+    """Completions in labelled steps."""
+    return _read(source, split, "stepwise", dropped)
 
 
 def _read(source: str, split: str, kind: Kind, dropped: Counter[str] | None) -> list[Any]:

@@ -17,6 +17,7 @@ from charter.training.methods.kto import KtoSettings, train_kto
 from charter.training.methods.orpo import OrpoSettings, train_orpo
 from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.reward_pointwise import PointwiseSettings, train_reward_pointwise
+from charter.training.methods.reward_process import ProcessSettings, train_reward_process
 from charter.training.methods.robust_dpo import RobustDpoSettings, train_robust_dpo
 from charter.training.methods.sft import SftSettings, train_sft
 from charter.training.methods.simpo import SimpoSettings, train_simpo
@@ -36,7 +37,8 @@ AnySettings = Annotated[
     | KtoSettings
     | RewardSettings
     | CostSettings
-    | PointwiseSettings,
+    | PointwiseSettings
+    | ProcessSettings,
     Field(discriminator="method"),
 ]
 """The settings of any method, told apart by `method`; a recipe's training stages."""
@@ -53,6 +55,7 @@ __all__ = [
     "Method",
     "OrpoSettings",
     "PointwiseSettings",
+    "ProcessSettings",
     "RewardSettings",
     "RobustDpoSettings",
     "SftSettings",
@@ -69,6 +72,7 @@ __all__ = [
     "train_orpo",
     "train_reward",
     "train_reward_pointwise",
+    "train_reward_process",
     "train_robust_dpo",
     "train_sft",
     "train_simpo",

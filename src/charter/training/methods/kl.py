@@ -37,12 +37,9 @@ class KlObjective:
 
     def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
         """Summed weighted loss of a row."""
-        reference: TopTokens | Tensor
-        if self.reference is not None:
-            reference = self.reference.of(row.groups)
-        else:
-            with logprobs.base():
-                reference = logprobs(row, lambda _, hidden_ND: hidden_ND)
+        reference: TopTokens | Tensor = (
+            _base_states(logprobs, row) if self.reference is None else self.reference.of(row.groups)
+        )
 
         def read(head: Head, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
             device = hidden_ND.device
@@ -54,3 +51,17 @@ class KlObjective:
         kl = (kl_N * kl_N.new_tensor(self.sft.token_weights(row))).sum()
         total: Tensor = self.nll_weight * nll + self.kl_weight * self.how.temperature**2 * kl
         return total
+
+    def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
+        """Zero, from the forwards that a row takes."""
+        if self.reference is None:
+            _base_states(logprobs, row)
+        nothing: Tensor = 0 * logprobs(row).sum()
+        return nothing
+
+
+def _base_states(logprobs: CompletionLogprobs, row: Row) -> Tensor:
+    """The hidden states (N, D) of the base under the adapter."""
+    with logprobs.base():
+        states_ND: Tensor = logprobs(row, lambda _, hidden_ND: hidden_ND)
+    return states_ND
