@@ -69,16 +69,23 @@ def value_loss(values_N: Tensor, old_N: Tensor, returns_N: Tensor, clip: float |
 
 
 @torch.no_grad()
-def truncated_importance(log_ratio: Tensor, cap: float) -> Tensor:
-    """min(r, cap): the weight of a loss whose tokens another engine sampled, elementwise, without gradient.
+def engine_log_ratio(trained_N: Tensor, sampled_N: Tensor) -> Tensor:
+    """Log-probs by the weights that are trained less those that another engine reported when it sampled, (N,).
 
-    log_ratio: log-prob by the weights that are trained, at the time of the rollout, less the one that the engine
-    reported; per token, or summed per completion (then weigh all its tokens with it). NaN, where the engine reported
-    none, gives 1.
-    Biased by the cap, which bounds its variance.  Ionides 2008; Yao et al. 2025 ("Your efficient RL framework secretly
-    brings you off-policy RL training") for two engines.
+    trained_N: at the time of the rollout.  sampled_N: NaN where the engine reported none; the ratio is 1 there.
+    For the ratio of whole completions take `completions.sum` of it, and weigh all tokens of a completion alike.
     """
-    return _ratio(log_ratio).clamp(max=cap)
+    return torch.nan_to_num(trained_N - sampled_N, nan=0.0)
+
+
+@torch.no_grad()
+def truncated_importance(log_ratio: Tensor, cap: float) -> Tensor:
+    """min(r, cap): what a loss is multiplied with when another engine sampled, elementwise, without gradient.
+
+    log_ratio: `engine_log_ratio` per token, or its sum per completion. The cap makes it biased and bounds its variance.
+    Ionides 2008; Yao et al. 2025 ("Your efficient RL framework secretly brings you off-policy RL training").
+    """
+    return log_ratio.clamp(max=_MAX_LOG_RATIO).exp().clamp(max=cap)
 
 
 @torch.no_grad()
@@ -87,7 +94,7 @@ def masked_importance(log_ratio: Tensor, low: float, high: float) -> Tensor:
 
     log_ratio: as in `truncated_importance`.  TRL's modes `token_mask` and `sequence_mask`.
     """
-    ratio = _ratio(log_ratio)
+    ratio = log_ratio.clamp(max=_MAX_LOG_RATIO).exp()
     return ratio.where((ratio >= low) & (ratio <= high), 0)
 
 
@@ -111,14 +118,10 @@ def token_mean(completions: Segments, keep_N: Tensor | None = None) -> tuple[Ten
     return completions.kept(keep_N).float(), completions.counts(keep_N).float()
 
 
-def constant_length_mean(completions: Segments, tokens: int, keep_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def constant_length_mean(completions: Segments, keep_N: Tensor | None = None, *, tokens: int) -> tuple[Tensor, Tensor]:
     """Sum over tokens divided by a constant, mean over completions: Dr. GRPO. A token counts the same anywhere.
 
     tokens: the length of the longest completion that may be sampled, >= 1.  Weights as in `completion_mean`.
     Liu et al. 2025 (arXiv 2503.20783), section 3.
     """
     return completions.kept(keep_N) / tokens, (completions.counts(keep_N) > 0).float()
-
-
-def _ratio(log_ratio: Tensor) -> Tensor:
-    return torch.nan_to_num(log_ratio, nan=0.0).clamp(max=_MAX_LOG_RATIO).exp()
