@@ -67,6 +67,7 @@ def whiten(values_N: Tensor, keep_N: Tensor | None = None, *, shift_mean: bool =
     return (scaled if shift_mean else scaled + kept.mean()).where(kept_N, 0).float()
 
 
+@torch.no_grad()
 def grpo_advantages(rewards_C: Tensor, groups: Segments, epsilon: float) -> Tensor:
     """(r - mean of the group) / (std of the group + epsilon), (C,), fp32.
 
@@ -80,6 +81,7 @@ def grpo_advantages(rewards_C: Tensor, groups: Segments, epsilon: float) -> Tens
     return _known(centred_C / (groups.spread(variance_G.sqrt()) + epsilon), scored_C)
 
 
+@torch.no_grad()
 def dr_grpo_advantages(rewards_C: Tensor, groups: Segments) -> Tensor:
     """r - mean of the group, (C,), fp32: no std, which would weigh prompts that are too easy or too hard more.
 
@@ -89,6 +91,7 @@ def dr_grpo_advantages(rewards_C: Tensor, groups: Segments) -> Tensor:
     return _known(centred_C, scored_C)
 
 
+@torch.no_grad()
 def batch_std_advantages(rewards_C: Tensor, groups: Segments, epsilon: float) -> Tensor:
     """(r - mean of the group) / (std of all rewards of the batch + epsilon), (C,), fp32.
 
@@ -101,6 +104,7 @@ def batch_std_advantages(rewards_C: Tensor, groups: Segments, epsilon: float) ->
     return _known(centred_C / (std + epsilon), scored_C)
 
 
+@torch.no_grad()
 def rloo_advantages(rewards_C: Tensor, groups: Segments) -> Tensor:
     """r - mean of the group's other rewards, (C,), fp32.
 
@@ -112,6 +116,7 @@ def rloo_advantages(rewards_C: Tensor, groups: Segments) -> Tensor:
     return _known(centred_C * counts_C / (counts_C - 1).clamp(min=1), scored_C)
 
 
+@torch.no_grad()
 def reinforce_pp_advantages(
     rewards_N: Tensor, completions: Segments, gamma: float, keep_N: Tensor | None = None, *, unbiased: bool = True
 ) -> Tensor:
@@ -129,15 +134,16 @@ def _centred(rewards_C: Tensor, groups: Segments) -> tuple[Tensor, Tensor, Tenso
     float64: with an epsilon of 1e-9, the rounding of a mean in fp32 alone would make advantages near 1.
     """
     scored_C = ~rewards_C.isnan()
-    rewards_C = rewards_C.detach().double()
+    rewards_C = rewards_C.double()
+    means_G = groups.mean(rewards_C, scored_C)
     low_G, high_G = (
-        rewards_C.new_zeros(len(groups.sizes_S)).scatter_reduce(
+        torch.zeros_like(means_G).scatter_reduce(
             0, groups.owner_M[scored_C], rewards_C[scored_C], how, include_self=False
         )
         for how in ("amin", "amax")
     )
     differ_C = groups.spread(low_G < high_G)
-    centred_C = rewards_C - groups.spread(groups.mean(rewards_C, scored_C))
+    centred_C = rewards_C - groups.spread(means_G)
     return centred_C.where(differ_C & scored_C, 0), scored_C, groups.counts(scored_C)
 
 

@@ -21,7 +21,7 @@ class Segments:
     """M items in S segments, one after another.
 
     sizes_S: int64, how many items each segment has.
-    Raises ValueError for a segment without items, and for a mask or values of another length.
+    Raises ValueError for a segment without items, for values of another length, and for a mask that is not boolean.
     """
 
     sizes_S: Tensor
@@ -57,6 +57,8 @@ class Segments:
         if keep_M is None:
             return torch.ones(self.items, dtype=torch.bool, device=self.sizes_S.device)
         self._check(keep_M)
+        if keep_M.dtype != torch.bool:
+            raise ValueError(f"a mask is boolean; this one is {keep_M.dtype}")
         return keep_M
 
     def counts(self, keep_M: Tensor | None = None) -> Tensor:

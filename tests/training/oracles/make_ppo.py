@@ -43,7 +43,7 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: Any) -> Any:
         module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: MagicMock()  # type: ignore[method-assign]
+        module.__getattr__ = lambda _: MagicMock()  # type: ignore[method-assign]
         return module
 
     def exec_module(self, module: Any) -> None:

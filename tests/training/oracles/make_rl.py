@@ -2,9 +2,9 @@
 
 RIVAL_PYTHON tests/training/oracles/make_rl.py     (an environment with TRL; needs no charter)
 
-Losses are the trainers' own `_compute_loss` with log-probs given. Advantages come from whole trainers, which sample from
-a tiny Llama; rewards are a table in which some are missing. TRL takes the importance ratio amid sampling with vLLM: the
-ratio's formula is written out here, what is done with it is TRL's.
+Losses are the trainers' own `_compute_loss` with log-probs given. Advantages come from whole trainers, which sample
+from a tiny Llama; rewards are a table in which some are missing. TRL takes the importance ratio amid sampling with
+vLLM: the ratio's formula is written out here, what is done with it is TRL's.
 """
 
 from __future__ import annotations
