@@ -1,4 +1,4 @@
-"""Over-optimisation curves against scipy's own fits, their peaks against a search, best-of-n's KL against its policy."""
+"""Over-optimisation curves against scipy's fits, their peaks against a search, best-of-n's KL against its policy."""
 
 from __future__ import annotations
 

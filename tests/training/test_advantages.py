@@ -148,10 +148,11 @@ def test_whitening_nothing_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_a_group_of_equal_rewards_teaches_nothing(name: str, size: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_a_group_of_equal_rewards_teaches_nothing(name: str, size: int, dtype: torch.dtype) -> None:
     """0.1 is no binary number: the mean of seven is not 0.1, and an epsilon of 1e-9 would make much of it."""
-    rewards_C = torch.tensor([0.1] * size + [0.0, 1.0])
+    rewards_C = torch.tensor([0.1] * size + [0.0, 1.0], dtype=dtype)
     got_C = GROUPED[name](rewards_C, Segments.of([size, 2]))
     assert got_C[:size].tolist() == [0.0] * size
     assert got_C[size] < 0 < got_C[size + 1]

@@ -129,22 +129,15 @@ def reinforce_pp_advantages(
 
 
 def _centred(rewards_C: Tensor, groups: Segments) -> tuple[Tensor, Tensor, Tensor]:
-    """Rewards less their group's mean, exactly 0 where the group's are all equal; which are scored; how many a group.
+    """Rewards less their group's mean, float64, 0 where unscored; which are scored; how many a group.
 
-    float64: with an epsilon of 1e-9, the rounding of a mean in fp32 alone would make advantages near 1.
+    The mean of a group is exact: fp32 numbers are summed in float64 without rounding. So equal rewards give exactly 0,
+    where in fp32 a rounded mean and an epsilon of 1e-9 would make advantages near 1 of nothing.
     """
     scored_C = ~rewards_C.isnan()
-    rewards_C = rewards_C.double()
-    means_G = groups.mean(rewards_C, scored_C)
-    low_G, high_G = (
-        torch.zeros_like(means_G).scatter_reduce(
-            0, groups.owner_M[scored_C], rewards_C[scored_C], how, include_self=False
-        )
-        for how in ("amin", "amax")
-    )
-    differ_C = groups.spread(low_G < high_G)
-    centred_C = rewards_C - groups.spread(means_G)
-    return centred_C.where(differ_C & scored_C, 0), scored_C, groups.counts(scored_C)
+    rewards_C = rewards_C.float().double()
+    centred_C = rewards_C - groups.spread(groups.mean(rewards_C, scored_C))
+    return centred_C.where(scored_C, 0), scored_C, groups.counts(scored_C)
 
 
 def _known(advantages_C: Tensor, scored_C: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from charter.training.layout import Row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """M items in S segments, one after another.
 
@@ -90,11 +90,11 @@ class Segments:
             raise ValueError(f"{self.items} items were expected, the values have shape {tuple(values_M.shape)}")
 
 
-def completions_of(row: Row) -> Segments:
+def completions_of(row: Row, device: torch.device | None = None) -> Segments:
     """A row's completion tokens (N) by completion (C)."""
-    return Segments.of([len(completion) for group in row.groups for completion in group.completions])
+    return Segments.of([len(completion) for group in row.groups for completion in group.completions], device)
 
 
-def groups_of(row: Row) -> Segments:
+def groups_of(row: Row, device: torch.device | None = None) -> Segments:
     """A row's completions (C) by prompt (G)."""
-    return Segments.of([len(group.completions) for group in row.groups])
+    return Segments.of([len(group.completions) for group in row.groups], device)
