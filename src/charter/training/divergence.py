@@ -131,7 +131,7 @@ def _kl(logq_NV: Tensor, head: Head, reference: TopTokens | Tensor, how: Compari
     return whole_kl(logq_NV, (head.logits(reference) / how.temperature).log_softmax(1), how.direction)
 
 
-def _through_head(slope_NV: Tensor, logits_NV: Tensor, head: Head) -> Tensor:
+def through_head(slope_NV: Tensor, logits_NV: Tensor, head: Head) -> Tensor:
     """From a gradient with respect to the (capped) logits to one with respect to the hidden states, fp32."""
     if head.form.cap is not None:
         slope_NV = slope_NV * (1 - (logits_NV / head.form.cap).square())
@@ -159,10 +159,10 @@ class _FrozenHead(torch.autograd.Function):
             kls.append(kl)
             if not ctx.needs_input_grad[0]:
                 continue
-            kl_slopes.append(_through_head(slope.div_(how.temperature), logits, head))
+            kl_slopes.append(through_head(slope.div_(how.temperature), logits, head))
             if how.likelihood:
                 own = logq.gather(1, column).expm1()
-                logp_slopes.append(_through_head(logq.exp_().neg_().scatter_(1, column, -own), logits, head))
+                logp_slopes.append(through_head(logq.exp_().neg_().scatter_(1, column, -own), logits, head))
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(torch.cat(kl_slopes), *([torch.cat(logp_slopes)] if how.likelihood else []))
             ctx.dtype = hidden_ND.dtype
