@@ -33,6 +33,16 @@ def user_prompt(text: str, system: str | None = None) -> Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt alone, for methods that sample its completions themselves."""
+
+    id: str
+    prompt: Conversation
+    clauses: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Demonstration:
     """A prompt with one completion to imitate. `weight` scales its loss.
 
@@ -188,6 +198,11 @@ def conversation_of(row: Mapping[str, Any], where: str) -> Conversation:
 def as_row(record: Any) -> dict[str, Any]:
     """A record (frozen dataclass) as a JSON-ready dictionary; tuples become lists."""
     return json.loads(json.dumps(asdict(record)))  # type: ignore[no-any-return]
+
+
+def prompt_from(row: Mapping[str, Any]) -> Prompt:
+    """The Prompt that `as_row` wrote."""
+    return Prompt(**_fields(row))
 
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charter.errors import UserError
-from charter.feedback.formats import is_file, load
+from charter.feedback.formats import is_file, load, read_prompts
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Demonstration, Preference, Prompt, Rated, Scored
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the file holds: pairs, completions to imitate, or rated ones, and never two of these; dropped by reason.
+    """What the file holds: pairs, completions to imitate, rated ones, or prompts alone; dropped by reason.
 
     `scored` are its completions as they are, where it holds scored ones.
     """
@@ -27,6 +27,7 @@ class FileRows:
     ratings: list[Rated]
     dropped: Counter[str]
     scored: list[Scored] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
 
 
 def wants_pairs(recipe: Recipe) -> bool:
@@ -34,8 +35,15 @@ def wants_pairs(recipe: Recipe) -> bool:
     return any(CATALOGUE[stage.method].reads == "preferences" for stage in recipe.train)
 
 
-def read_file(source: FileSource, pairs: bool) -> FileRows:
+def wants_prompts(recipe: Recipe) -> bool:
+    """Whether any training stage samples its own completions."""
+    return any(CATALOGUE[stage.method].reads == "prompts" for stage in recipe.train)
+
+
+def read_file(source: FileSource, pairs: bool, prompts: bool = False) -> FileRows:
     """The rows of one source. Scored completions become pairs only where `pairs` are wanted: it takes two a prompt.
+
+    A file without any completions can be used only where `prompts` are wanted.
 
     Raises UserError for a file that cannot be read, and for a `holdout` where there are no pairs to hold out.
     """
@@ -52,28 +60,36 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     if loaded.format.kind == "ratings":
         rated, dropped = loaded.as_kind("ratings")
         return FileRows([], [], rated, dropped)
+    if prompts and not loaded.records:
+        # Prompts alone, or conversations that end with the user's turn.
+        asked, dropped = read_prompts(source.path, source.split)
+        return FileRows([], [], [], dropped, prompts=asked)
     completions, dropped = loaded.as_kind("demonstrations")
     return FileRows([], completions, [], dropped, scored)
 
 
 def check_files(recipe: Recipe) -> None:
     """Raises UserError for a file that cannot be read, or when no source gives what a stage reads."""
-    pairs = wants_pairs(recipe)
+    pairs, prompts = wants_pairs(recipe), wants_prompts(recipe)
     have = {"preferences", "ratings"} if recipe.data.pairs is not None or recipe.data.contrast is not None else set()
+    if have or recipe.data.benign is not None:
+        have.add("demonstrations")
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
-        rows = read_file(source, pairs) if is_file(source.path) else None
+        rows = read_file(source, pairs, prompts) if is_file(source.path) else None
         if rows is None or rows.preferences:
             have |= {"preferences", "ratings"}
         elif rows.ratings:
             have.add("ratings")
         if rows is None or rows.scored:
             have.add("scored")
+        if rows is None or not rows.prompts:
+            have.add("demonstrations")
     for stage in recipe.train:
         reads = CATALOGUE[stage.method].reads
         if not recipe.data.files and reads != "scored":
             continue  # the built-in sources give pairs and demonstrations, and never scores
-        if reads != "demonstrations" and reads not in have:
+        if reads != "prompts" and reads not in have:
             needs, shapes = _NEEDS[reads]
             raise UserError(
                 f"train: {stage.method} needs {needs}, and no file in data.files holds any ({shapes}). Add a source "
@@ -82,6 +98,7 @@ def check_files(recipe: Recipe) -> None:
 
 
 _NEEDS = {
+    "demonstrations": ("completions to imitate", "prompt and completion, messages that end with the assistant's turn"),
     "preferences": ("preference pairs", "chosen and rejected, or several scored completions a prompt"),
     "scored": ("scored completions", "prompt, completion and one or several scores"),
     "ratings": ("rated completions or preference pairs", "prompt, completion and label, or chosen and rejected"),

@@ -12,8 +12,11 @@ from charter.models.names import is_endpoint
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
+from charter.recipes.rewards import check_rewards
 from charter.training.catalogue import CATALOGUE
+from charter.training.devices import launched
 from charter.training.methods import DistillSettings
+from charter.training.rollouts import RolloutSettings
 
 METRIC_SUITES: Mapping[str, str] = {
     "harmful_refused": "harmful_requests",
@@ -50,6 +53,11 @@ def check_recipe(recipe: Recipe) -> None:
     check_files(recipe)
     check_trainable(recipe.model)
     check_teachers(recipe)
+    for stage in recipe.train:
+        if isinstance(stage, RolloutSettings):
+            if launched()[1] > 1:
+                raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
+            check_rewards(stage.reward)
 
 
 def check_teachers(recipe: Recipe) -> None:
