@@ -16,7 +16,7 @@ from charter.recipes.single import train_single
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
-NEEDS = {"distill": "teacher: {model}"}
+NEEDS = {"distill": "teacher: {model}", "online_dpo": "reward: [{{function: 'rolling:by_length'}}]"}
 """What a method has no default for."""
 OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads != "scored"]
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
@@ -140,3 +140,36 @@ def test_wrong_stages_are_named(tmp_path: Path, stage: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         load_recipe(recipe)
     assert "line 7" in str(error.value)
+
+
+def test_a_recipe_of_prompts_alone_and_a_reward_model_of_its_own(tmp_path: Path, tiny_base: Path) -> None:
+    asked = write_rows(
+        tmp_path / "asked.jsonl", [{"messages": [{"role": "user", "content": f"Q{i}?"}]} for i in (1, 2)]
+    )
+    head = f"recipe: 1\nname: t\nmodel: {tiny_base}\nsuites: []\ndata: {{files: [{{path: {asked}}}{{more}}]}}\ntrain:\n"
+    stage = "  - {{method: online_dpo, batch_size: 4, sample_tokens: 8, lora: {{r: 2}}, reward: [{{{0}}}]}}\n"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(head.format(more="") + stage.format("function: 'rolling:by_length'"))
+    where, _ = align(recipe, tmp_path / "run")
+    (file,) = where.glob("stages/*online_dpo/samples.jsonl")
+    assert {json.loads(line)["id"] for line in file.read_text().splitlines()} == {"asked-1", "asked-2"}
+
+    recipe.write_text(head.format(more="") + "  - {method: sft}\n" + stage.format("function: 'rolling:by_length'"))
+    with pytest.raises(UserError, match="sft needs completions to imitate"):
+        align(recipe, tmp_path / "other")
+
+    reward = "  - {method: reward, heads: 2, lora: {r: 2}}\n"
+    more = f", {{path: {pairs(tmp_path)}}}"
+    recipe.write_text(head.format(more=more) + reward + stage.format("stage: reward, read: worst"))
+    where, _ = align(recipe, tmp_path / "both")
+    (file,) = where.glob("stages/*online_dpo/samples.jsonl")
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len({row["id"] for row in samples}) == 8
+    assert len({row["reward"] for row in samples}) > 8
+
+    recipe.write_text(head.format(more=more) + stage.format("stage: reward") + reward)
+    with pytest.raises(UserError, match="no stage before this one trains a reward model"):
+        align(recipe, tmp_path / "late")
+    recipe.write_text(head.format(more=more) + stage.format("judg: refusal"))
+    with pytest.raises(UserError, match=r'judg: unknown key. Did you mean "judge"'):
+        load_recipe(recipe)

@@ -44,8 +44,9 @@ def online(
     prompts: Sequence[Prompt] = PROMPTS,
     policy: Policy | None = None,
 ) -> tuple[Policy, OnlinePairs]:
-    """A policy and its source of pairs, as `train_online_dpo` puts them together."""
+    """A policy and its source of pairs, as `train_online_dpo` puts them together, in fp32."""
     policy = policy or trainable_policy(str(base), how.lora, how.seed)
+    policy.model.float()  # where bf16 is native, it would be that
     usable, _ = usable_prompts(policy, prompts, how, "test")
     rollouts = Rollouts(policy, usable, reward_from(reward), how, folder)
     logprobs = CompletionLogprobs(policy.model, temperature=how.temperature)

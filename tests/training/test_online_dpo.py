@@ -19,7 +19,7 @@ from charter.models.loading import load_model
 from charter.records import Exchange
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally
+from charter.training.loop import Tally, train_on
 from charter.training.methods.online_dpo import best_and_worst, pair_loss, train_online_dpo
 from charter.training.methods.pairs import PairObjective
 from charter.training.rollouts import Rollout, Sample, SampledObjective
@@ -80,7 +80,7 @@ def test_a_steps_loss_and_gradient_are_the_formula_on_the_models_own_logits(
     ours = objective.loss(source.logprobs(Row(groups)), Row(groups), tally)
     gradient = torch.autograd.grad(ours, trained)
 
-    untouched: Any = load_model(str(base), "float32").model
+    untouched: Any = load_model(str(base)).model.float()
     with torch.no_grad():
         reference = tempered(untouched, groups, temperature)
     # The trained model's own forward, without rows and exchanged layers.
@@ -113,16 +113,16 @@ def test_the_oracle_above_is_one_by_one_at_temperature_one(base: Path) -> None:
 
 
 def test_a_reward_rises(base: Path, tmp_path: Path) -> None:
-    how = settings(
-        batch_size=6, epochs=40, samples=8, sample_tokens=16, learning_rate=2e-2, lora={"r": 8, "alpha": 16}, beta=0.05
-    )
+    # All weights: under a frozen random head an adapter can hardly raise any token.
+    how = settings(batch_size=6, epochs=40, samples=8, sample_tokens=16, learning_rate=5e-3, lora=None)
     done = train_online_dpo(str(base), PROMPTS, how, tmp_path, reward_from(early_letters))
     rows = metrics(tmp_path)
     assert done.result.steps == 40 == len(rows)
     early, late = (sum(row["reward"] for row in part) / 5 for part in (rows[:5], rows[-5:]))
-    assert late > 3 * early
+    assert late > 2 * early
     assert rows[-1]["kl"] > 1 > abs(rows[0]["kl"])
-    assert max(row["logprob_gap_max"] for row in rows) < 1e-3
+    assert rows[-1]["kl_k3"] > 1
+    assert max(row["logprob_gap_max"] for row in rows) < 0.1
 
 
 def test_the_first_step_is_at_the_reference_and_everything_is_logged(base: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_first_step_is_at_the_reference_and_everything_is_logged(base: Path,
     train_online_dpo(str(base), PROMPTS, how, tmp_path, reward_from(early_letters))
     first = metrics(tmp_path)[0]
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert abs(first["kl"]) < 1e-4 > first["kl_k3"] >= 0
+    assert abs(first["kl"]) < 0.01 > first["kl_k3"] >= 0  # rounding of bf16, where it is native
     assert first["best_reward"] > first["reward"] > first["worst_reward"]
     assert first["pairs"] + first["ties"] + first["too_few_scored"] == 3
     for name in ("reward_std", "margin", "accuracy", "completion_tokens", "finished", "unscored", "sampled_tokens"):
@@ -169,12 +169,12 @@ def test_pairs_are_the_best_against_the_worst_and_the_rest_is_counted() -> None:
 
 def test_a_step_without_pairs_leaves_the_weights_and_is_logged(base: Path, tmp_path: Path) -> None:
     how = settings(lora=None, learning_rate=1e-2, weight_decay=0.5, epochs=2)
-    train_online_dpo(str(base), PROMPTS, how, tmp_path, reward_from(lambda row: 1.0))
+    train_online_dpo(str(base), PROMPTS, how, tmp_path, reward_from(lambda _: 1.0))
     rows = metrics(tmp_path)
     assert [(row["pairs"], row["ties"], row["tokens"], "loss" in row) for row in rows] == [(0, 3, 0, False)] * 4
     assert all(row["reward"] == 1 and row["reward_std"] == 0 for row in rows)
     before, after = (load_file(where / "model.safetensors") for where in (base, tmp_path / "model"))
-    assert all(torch.equal(before[name], value) for name, value in after.items())
+    assert all(torch.equal(before[name].to(value.dtype), value) for name, value in after.items())
 
 
 def failing(row: Exchange) -> Any:
@@ -209,9 +209,9 @@ def test_a_run_that_nothing_scores_stops_and_says_why(base: Path, tmp_path: Path
 def test_an_adapter_of_an_earlier_stage_is_the_reference_and_goes_on_training(base: Path, tmp_path: Path) -> None:
     how = settings(epochs=3, learning_rate=2e-2)
     first = train_online_dpo(str(base), PROMPTS, how, tmp_path / "1", reward_from(early_letters))
-    assert abs(metrics(tmp_path / "1")[-1]["kl"]) > 0.01
+    assert abs(metrics(tmp_path / "1")[-1]["kl"]) > 0.05
     second = train_online_dpo(str(first.model), PROMPTS, how, tmp_path / "2", reward_from(early_letters))
-    assert abs(metrics(tmp_path / "2")[0]["kl"]) < 1e-4
+    assert abs(metrics(tmp_path / "2")[0]["kl"]) < 0.01
     config = json.loads((second.model / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(base)
     weights = [load_file(done.model / "adapter_model.safetensors") for done in (first, second)]
@@ -227,7 +227,7 @@ def test_an_adapter_of_an_earlier_stage_is_the_reference_and_goes_on_training(ba
         ({"temperature": 0}, "greater than 0"),
         ({"sample_tokens": 64, "max_tokens": 64}, "sample_tokens must be below"),
         ({"reward": []}, "at least 1 item"),
-        ({"reward": [{"judge": "refusal", "model": "x"}]}, "just one of model, judge, function"),
+        ({"reward": [{"judge": "refusal", "model": "x"}]}, "just one of model, stage, judge, function"),
         ({"reward": [{"judge": "refusal", "weight": 0}]}, "other than 0"),
         ({"reward": [{"judge": "refusal", "read": "worst"}]}, "read does nothing"),
         ({"reward": [{"model": "x", "penalty": 2}]}, "penalty does nothing"),
@@ -250,3 +250,18 @@ def test_log_probs_at_a_temperature_are_checked_against_the_model(base: Path) ->
     group = Group("g", (5, 6, 7), ((8, 9), (10, 11, 12)))
     ours = CompletionLogprobs(model, temperature=0.5)(Row([group])).sum()
     torch.testing.assert_close(ours, torch.stack(tempered(model, [group], 0.5)).sum(), atol=1e-5, rtol=1e-5)
+
+
+def test_the_split_into_forward_passes_changes_nothing(base: Path, tmp_path: Path) -> None:
+    def run(row_tokens: int) -> tuple[list[Any], list[torch.Tensor]]:
+        # A large epsilon: with 1e-8 the first Adam step is the sign of the gradient, which rounding can flip.
+        how = settings(row_tokens=row_tokens, epochs=2, eps=1e-2, learning_rate=0.05)
+        policy, source = online(base, how, tmp_path / str(row_tokens))
+        train_on(source, source.logprobs, how, tmp_path / str(row_tokens), title="test")
+        names = ("loss", "margin", "kl", "reward", "grad_norm", "tokens")
+        seen = [[row[name] for name in names] for row in metrics(tmp_path / str(row_tokens))]
+        return seen, [p.detach() for p in policy.model.parameters() if p.requires_grad]
+
+    one_row, split = run(4096), run(16)
+    torch.testing.assert_close(torch.tensor(split[0]), torch.tensor(one_row[0]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(split[1], one_row[1], atol=1e-4, rtol=1e-4)

@@ -22,7 +22,7 @@ from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
-from charter.recipes.rewards import judge_digest, reward_digest
+from charter.recipes.rewards import judge_digest, of_stages, reward_digest
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
@@ -156,7 +156,10 @@ class _Alignment:
     def _train(self, data: StageDone) -> list[StageDone]:
         model, digest = self.recipe.model, self.base_digest
         stages: list[StageDone] = []
+        rewards: dict[str, str] = {}
         for number, settings in enumerate(self.recipe.train):
+            if isinstance(settings, RolloutSettings):
+                settings = settings.model_copy(update={"reward": of_stages(settings.reward, rewards)})
             config = {
                 "model": digest,
                 "data": data.result["digests"],
@@ -180,6 +183,8 @@ class _Alignment:
             # A reward model stands beside the policy: the next stage goes on from what this one started from.
             if CATALOGUE[settings.method].gives == "policy":
                 model, digest = str(done.folder / "model"), done.result["digest"]
+            else:
+                rewards[settings.method] = str(done.folder / "model")
             stages.append(done)
         return stages
 

@@ -53,11 +53,11 @@ def check_recipe(recipe: Recipe) -> None:
     check_files(recipe)
     check_trainable(recipe.model)
     check_teachers(recipe)
-    for stage in recipe.train:
+    for number, stage in enumerate(recipe.train):
         if isinstance(stage, RolloutSettings):
             if launched()[1] > 1:
                 raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
-            check_rewards(stage.reward)
+            check_rewards(stage.reward, [before.method for before in recipe.train[:number]])
 
 
 def check_teachers(recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from charter.errors import UserError
@@ -13,6 +13,7 @@ from charter.models.loading import named_digest
 from charter.models.reward_head import need_head
 from charter.ports import Reward
 from charter.store.runfolder import file_digest
+from charter.training.catalogue import CATALOGUE
 from charter.training.reward_model import PENALTY, RewardModel
 from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
 
@@ -22,10 +23,27 @@ def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
     return WeightedSum(reward_digest(parts), [(_loaded(part), part.weight) for part in parts])
 
 
-def check_rewards(parts: Sequence[RewardPart]) -> None:
-    """Raises UserError for a reward that is not there, without loading a model or a judge."""
+def of_stages(parts: Sequence[RewardPart], models: Mapping[str, str]) -> tuple[RewardPart, ...]:
+    """The parts with the reward models that stages trained (by method) in the place of the stages' names."""
+    return tuple(
+        part if part.stage is None else part.model_copy(update={"stage": None, "model": models[part.stage]})
+        for part in parts
+    )
+
+
+def check_rewards(parts: Sequence[RewardPart], earlier: Collection[str] = ()) -> None:
+    """Raises UserError for a reward that is not there, without loading a model or a judge.
+
+    earlier: methods of the recipe's stages that come before.
+    """
     for part in parts:
-        if part.model is not None:
+        if part.stage is not None:
+            if part.stage not in earlier or CATALOGUE[part.stage].gives != "reward":
+                raise UserError(
+                    f'reward: no stage before this one trains a reward model by the method "{part.stage}". Put one '
+                    "there, such as `- method: reward`, or name a reward model's folder with `model:`."
+                )
+        elif part.model is not None:
             heads = need_head(part.model).heads
             if part.read != "mean" and heads == 1:
                 raise UserError(f'reward: "{part.model}" has one head, so `read: {part.read}` would be the mean.')

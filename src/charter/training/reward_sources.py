@@ -16,22 +16,25 @@ from charter.errors import UserError
 from charter.ports import Judge, Progress, Reward
 from charter.records import Exchange, Rewarded
 
-_KINDS = ("model", "judge", "function")
+_KINDS = ("model", "stage", "judge", "function")
 
 
 class RewardPart(BaseModel):
-    """One source of reward: `model`, `judge` or `function`, just one of them."""
+    """One source of reward: just one of `model`, `stage`, `judge` and `function`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = Field(None, description="A reward model: the folder that `charter train reward` wrote.")
+    stage: str | None = Field(
+        None, description="In a recipe: a method's name, for the reward model of its last stage before this one."
+    )
     judge: str | None = Field(None, description="A judge's name; the reward is its score in [0, 1].")
     function: str | None = Field(
         None, description="`module:name` of a Python function from an exchange (id, prompt, completion) to a number."
     )
     weight: float = Field(1.0, description="The reward is multiplied by it; below 0, less is better.")
     read: Literal["mean", "worst", "penalised"] = Field(
-        "mean", description="How an ensemble's heads become one reward. With a `model`."
+        "mean", description="How an ensemble's heads become one reward. With a `model` or a `stage`."
     )
     penalty: float | None = Field(
         None, ge=0, description="c of the penalised read, mean - c · std over the heads; 1 if unset."
@@ -44,8 +47,8 @@ class RewardPart(BaseModel):
             raise ValueError(f"a reward has just one of {', '.join(_KINDS)}; this one has {' and '.join(named) or 0}")
         if self.weight == 0 or not math.isfinite(self.weight):
             raise ValueError("weight must be a number other than 0")
-        if self.read != "mean" and self.model is None:
-            raise ValueError("read does nothing without a model: leave it out")
+        if self.read != "mean" and self.model is None and self.stage is None:
+            raise ValueError("read does nothing without a reward model: leave it out")
         if self.penalty is not None and self.read != "penalised":
             raise ValueError("penalty does nothing without `read: penalised`: leave it out")
         return self
