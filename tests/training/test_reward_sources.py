@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def test_a_reward_model_and_its_reads(tmp_path: Path) -> None:
         check_rewards(parts(how))
         assert [one.reward for one in reward_of(parts(how)).reward(ROWS)] == [one.reward for one in want]
     before = reward_digest(parts({"model": model}))
+    shutil.rmtree(tmp_path / "run")
     single = str(train_reward(str(base), pairs, RewardSettings(), tmp_path / "run").model)
     assert single == model
     assert reward_digest(parts({"model": model})) != before
