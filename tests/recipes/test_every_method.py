@@ -146,7 +146,8 @@ def test_a_recipe_of_prompts_alone_and_a_reward_model_of_its_own(tmp_path: Path,
     asked = write_rows(
         tmp_path / "asked.jsonl", [{"messages": [{"role": "user", "content": f"Q{i}?"}]} for i in (1, 2)]
     )
-    head = f"recipe: 1\nname: t\nmodel: {tiny_base}\nsuites: []\ndata: {{{{files: [{{{{path: {asked}}}}}{{more}}]}}}}\ntrain:\n"
+    head = f"recipe: 1\nname: t\nmodel: {tiny_base}\nsuites: []\n"
+    head += f"data: {{{{files: [{{{{path: {asked}}}}}{{more}}]}}}}\ntrain:\n"
     stage = "  - {{method: online_dpo, batch_size: 4, sample_tokens: 8, lora: {{r: 2}}, reward: [{{{0}}}]}}\n"
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(head.format(more="") + stage.format("function: 'rolling:by_length'"))

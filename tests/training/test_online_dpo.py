@@ -265,3 +265,17 @@ def test_the_split_into_forward_passes_changes_nothing(base: Path, tmp_path: Pat
     one_row, split = run(4096), run(16)
     torch.testing.assert_close(torch.tensor(split[0]), torch.tensor(one_row[0]), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(split[1], one_row[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_is_on_in_training_and_off_in_sampling_and_for_the_reference(
+    base: Path, tmp_path: Path, dropout: float
+) -> None:
+    how = settings(lora={"r": 4, "alpha": 8, "dropout": dropout}, epochs=3, learning_rate=2e-2)
+    _, source = online(base, how, tmp_path)
+    train_on(source, source.logprobs, how, tmp_path, title="test")
+    rows = metrics(tmp_path)
+    # The adapter starts at zero, where dropout shows nothing; the KL would be of two dropped forwards.
+    assert rows[0]["logprob_gap_max"] < 1e-4
+    assert (rows[-1]["logprob_gap"] > 1e-3) == bool(dropout)
+    assert abs(rows[0]["kl"]) < 1e-4
