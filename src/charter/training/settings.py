@@ -28,3 +28,8 @@ class TrainSettings(BaseModel):
     save_every: int = Field(25, ge=1, description="Optimiser steps between checkpoints.")
     seed: int = Field(0, ge=0, description="Data order, adapter start and dropout.")
     lora: LoraSettings | None = Field(LoraSettings(), description="Adapters; null trains all weights.")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps made of each batch of prompts."""
+        return 1

@@ -11,14 +11,17 @@ from charter.training.methods.chi_po import ChiPoSettings, train_chi_po
 from charter.training.methods.cost import CostSettings, train_cost
 from charter.training.methods.distill import DistillSettings, train_distill
 from charter.training.methods.dpo import DpoSettings, train_dpo
+from charter.training.methods.grpo import GrpoSettings, train_grpo
 from charter.training.methods.ipo import IpoSettings, train_ipo
 from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
 from charter.training.methods.kto import KtoSettings, train_kto
 from charter.training.methods.online_dpo import OnlineDpoSettings, train_online_dpo
 from charter.training.methods.orpo import OrpoSettings, train_orpo
+from charter.training.methods.reinforce_pp import ReinforcePpSettings, train_reinforce_pp
 from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.reward_pointwise import PointwiseSettings, train_reward_pointwise
 from charter.training.methods.reward_process import ProcessSettings, train_reward_process
+from charter.training.methods.rloo import RlooSettings, train_rloo
 from charter.training.methods.robust_dpo import RobustDpoSettings, train_robust_dpo
 from charter.training.methods.sft import SftSettings, train_sft
 from charter.training.methods.simpo import SimpoSettings, train_simpo
@@ -37,6 +40,9 @@ AnySettings = Annotated[
     | OrpoSettings
     | KtoSettings
     | OnlineDpoSettings
+    | GrpoSettings
+    | RlooSettings
+    | ReinforcePpSettings
     | RewardSettings
     | CostSettings
     | PointwiseSettings
@@ -51,6 +57,7 @@ __all__ = [
     "CostSettings",
     "DistillSettings",
     "DpoSettings",
+    "GrpoSettings",
     "IpoMeanSettings",
     "IpoSettings",
     "KtoSettings",
@@ -59,7 +66,9 @@ __all__ = [
     "OrpoSettings",
     "PointwiseSettings",
     "ProcessSettings",
+    "ReinforcePpSettings",
     "RewardSettings",
+    "RlooSettings",
     "RobustDpoSettings",
     "SftSettings",
     "SimpoSettings",
@@ -69,14 +78,17 @@ __all__ = [
     "train_cost",
     "train_distill",
     "train_dpo",
+    "train_grpo",
     "train_ipo",
     "train_ipo_mean",
     "train_kto",
     "train_online_dpo",
     "train_orpo",
+    "train_reinforce_pp",
     "train_reward",
     "train_reward_pointwise",
     "train_reward_process",
+    "train_rloo",
     "train_robust_dpo",
     "train_sft",
     "train_simpo",
