@@ -26,7 +26,7 @@ class Experience:
 
     groups: a prompt and its completions each.  scores_C: rewards; NaN where there is none.
     sampled_N: log-probs by what sampled.  old_N: by the forward that trains, with the weights of the rollout; None
-    where nothing needs them.  reference_N: by the reference; None without one.
+    where nothing needs them.  reference_N: by the reference; None without one.  values_N: a critic's, if there is one.
     """
 
     groups: tuple[Group, ...]
@@ -34,6 +34,7 @@ class Experience:
     sampled_N: Tensor
     old_N: Tensor | None = None
     reference_N: Tensor | None = None
+    values_N: Tensor | None = None
 
     @cached_property
     def completions(self) -> Segments:

@@ -22,7 +22,7 @@ from charter.training.devices import Devices, here
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
-from charter.training.optimizer import MasterAdamW, learning_rate
+from charter.training.optimizer import Optimizers, learning_rate
 from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
 from charter.training.source import FixedSource, Source, steps_per_epoch
@@ -175,8 +175,8 @@ def train_on(
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)
-    optimizer = MasterAdamW(
-        [p for p in forward.parameters() if p.requires_grad],
+    optimizer = Optimizers(
+        forward.trained_parts(),
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
@@ -250,7 +250,7 @@ def _step(
     forward: RowForward,
     objective: Objective | RowObjective,
     batch: Sequence[Group],
-    optimizer: MasterAdamW,
+    optimizer: Optimizers,
     settings: TrainSettings,
     step: int,
     total: int,

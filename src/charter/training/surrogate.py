@@ -103,10 +103,14 @@ class PolicyObjective:
     def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
         """Summed loss of a row, and its entropy to the log."""
         logp_N, entropy_N = logprobs(row, partial(_read, row.target_N))
-        keep_N = of_row(self.learned.keep, row, logp_N.device)
-        assert keep_N is not None
-        tally.add("entropy", entropy_N[keep_N].sum(), int(keep_N.sum()))
+        self.log_entropy(entropy_N, row, tally)
         return self.loss(logp_N, row, tally)
+
+    def log_entropy(self, entropy_N: Tensor, row: Row, tally: Tally) -> None:
+        """The mean entropy at the tokens that count."""
+        keep_N = of_row(self.learned.keep, row, entropy_N.device)
+        assert keep_N is not None
+        tally.add("entropy", entropy_N.detach()[keep_N].sum(), int(keep_N.sum()))
 
     def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
         """One forward, that counts nothing."""

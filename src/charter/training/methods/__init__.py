@@ -17,6 +17,7 @@ from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
 from charter.training.methods.kto import KtoSettings, train_kto
 from charter.training.methods.online_dpo import OnlineDpoSettings, train_online_dpo
 from charter.training.methods.orpo import OrpoSettings, train_orpo
+from charter.training.methods.ppo import PpoSettings, train_ppo
 from charter.training.methods.reinforce_pp import ReinforcePpSettings, train_reinforce_pp
 from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.reward_pointwise import PointwiseSettings, train_reward_pointwise
@@ -43,6 +44,7 @@ AnySettings = Annotated[
     | GrpoSettings
     | RlooSettings
     | ReinforcePpSettings
+    | PpoSettings
     | RewardSettings
     | CostSettings
     | PointwiseSettings
@@ -65,6 +67,7 @@ __all__ = [
     "OnlineDpoSettings",
     "OrpoSettings",
     "PointwiseSettings",
+    "PpoSettings",
     "ProcessSettings",
     "ReinforcePpSettings",
     "RewardSettings",
@@ -84,6 +87,7 @@ __all__ = [
     "train_kto",
     "train_online_dpo",
     "train_orpo",
+    "train_ppo",
     "train_reinforce_pp",
     "train_reward",
     "train_reward_pointwise",

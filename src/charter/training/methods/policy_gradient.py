@@ -22,7 +22,7 @@ from charter.training.experience import Experience, experience, flat, gap_of, kl
 from charter.training.kl import KlControl
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import train_on
+from charter.training.loop import RowObjective, train_on
 from charter.training.methods.base import Trained, finish
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
@@ -120,9 +120,9 @@ class PolicyUpdates:
         method: PolicyMethod,
     ) -> None:
         self._rollouts, self.logprobs, self._start = rollouts, logprobs, start
-        self._settings, self._method = settings, method
+        self.settings, self.method = settings, method
         self._control = KlControl(settings.beta, settings.kl_target, settings.kl_horizon)
-        self._now: tuple[int, tuple[Group, ...], PolicyObjective] | None = None
+        self._now: tuple[int, tuple[Group, ...], RowObjective] | None = None
 
     @property
     def rows(self) -> int:
@@ -143,7 +143,7 @@ class PolicyUpdates:
 
     def batch(self, step: int) -> Batch:
         """The part of the rollout whose turn it is; the first draws the rollout."""
-        turn, update = divmod(step, self._settings.updates)
+        turn, update = divmod(step, self.settings.updates)
         values: dict[str, float] = {}
         if update == 0:
             groups, objective, values = self._drawn(turn)
@@ -151,33 +151,44 @@ class PolicyUpdates:
         if self._now is None or self._now[0] != turn:
             raise ValueError(f"step {step} is inside the updates of a rollout that was not drawn")
         _, groups, objective = self._now
-        return Batch(part_of(groups, self._settings, turn, update), objective, values)
+        return Batch(part_of(groups, self.settings, turn, update), objective, values)
 
-    def _drawn(self, turn: int) -> tuple[tuple[Group, ...], PolicyObjective, dict[str, float]]:
-        how, method = self._settings, self._method
+    def _drawn(self, turn: int) -> tuple[tuple[Group, ...], RowObjective, dict[str, float]]:
+        how, method = self.settings, self.method
         rollouts, values = self._rollouts.draw(turn)
         begun = time.monotonic()
         found = with_logprobs(experience(rollouts), self.logprobs, self._start, how)
         values |= {**kl_of(found), **gap_of(found), "seconds_logprobs": time.monotonic() - begun}
         in_reward = self._control.beta if how.kl_in == "reward" else 0.0
-        advantages_N = method.advantages(found, in_reward)
-        values["zero_advantage"] = zero_share(advantages_N, found)
+        objective, advantages_N, more = self.objective(found, in_reward)
+        values |= {**more, "zero_advantage": zero_share(advantages_N, found)}
         if how.beta:
             values["beta"] = self._control.beta
             self._control = self._control.after(values["kl"], len(found.scores_C))
-        learned = Learned(
-            found.by_key(advantages_N),
-            found.by_key(found.keep_N),
-            found.by_key(found.old_N if how.updates > 1 else None),
-            found.by_key(found.reference_N),
-            found.by_key(found.sampled_N if found.old_N is None else None),
-            found.by_key(importance_of(found, how)),
-        )
         # A prompt without any score has nothing that counts. Where all is as good as expected, a step would only be
         # Adam's momentum and decay.
+        keep = found.by_key(found.keep_N)
         idle = not advantages_N.any() and not method.surrogate.kl_weight
-        kept = () if idle else tuple(group for group in found.groups if learned.keep[group.key].any())
-        return kept, PolicyObjective(method.surrogate, learned), values
+        kept = () if idle else tuple(group for group in found.groups if keep[group.key].any())
+        return kept, objective, values
+
+    def objective(self, found: Experience, beta: float) -> tuple[RowObjective, Tensor, dict[str, float]]:
+        """(objective of the rollout, advantages (N,), what to log). beta: weight of the KL in the reward."""
+        advantages_N = self.method.advantages(found, beta)
+        learned = learned_from(found, advantages_N, self.settings)
+        return PolicyObjective(self.method.surrogate, learned), advantages_N, {}
+
+
+def learned_from(found: Experience, advantages_N: Tensor, settings: PolicyGradientSettings) -> Learned:
+    """What an objective needs to know, by key."""
+    return Learned(
+        found.by_key(advantages_N),
+        found.by_key(found.keep_N),
+        found.by_key(found.old_N if settings.updates > 1 else None),
+        found.by_key(found.reference_N),
+        found.by_key(found.sampled_N if found.old_N is None else None),
+        found.by_key(importance_of(found, settings)),
+    )
 
 
 def with_logprobs(
