@@ -25,6 +25,7 @@ from charter.training.methods import (
     DpoSettings,
     GrpoSettings,
     KtoSettings,
+    PpoSettings,
     RewardSettings,
     SftSettings,
     train_distill,
@@ -32,6 +33,7 @@ from charter.training.methods import (
     train_grpo,
     train_kto,
     train_online_dpo,
+    train_ppo,
     train_reward,
     train_sft,
 )
@@ -66,6 +68,11 @@ GRPO = GrpoSettings.model_validate(
         **{"beta": 0.1, "kl_in": "reward", "kl_target": 0.01, "kl_horizon": 30},
     }
 )
+# Two optimisers, of policy and critic.
+PPO = PpoSettings.model_validate(
+    GRPO.model_dump(exclude={"method", "aggregation", "advantage_scale", "epsilon", "ratio"})
+    | {"critic_learning_rate": 0.02}
+)
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -86,6 +93,8 @@ def run(method: str, base: Path, folder: Path) -> None:
         train_kto(str(base), rated, KTO, folder)
     elif method == "online_dpo":
         train_online_dpo(str(base), PROMPTS, ONLINE, folder, reward_from(early_letters))
+    elif method == "ppo":
+        train_ppo(str(base), PROMPTS, PPO, folder, reward_from(early_letters))
     elif method == "grpo":
         train_grpo(str(base), PROMPTS, GRPO, folder, reward_from(early_letters))
     else:
@@ -126,12 +135,12 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo", "grpo"]
+    "method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo", "grpo", "ppo"]
 )
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
-    steps = STEPS + 4 * (method == "grpo")
+    steps = STEPS + 4 * (method in ("grpo", "ppo"))
     assert 8 <= logged < steps
     assert not (tmp_path / "killed" / "model").exists()
     threads = torch.get_num_threads()
@@ -152,7 +161,7 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
         for which in ("killed", "whole")
     ]
     assert losses[0] == losses[1]
-    if method in ("online_dpo", "grpo"):
+    if method in ("online_dpo", "grpo", "ppo"):
         samples = [(tmp_path / which / "samples.jsonl").read_text() for which in ("killed", "whole")]
         assert samples[0] == samples[1]
         assert samples[0].count("\n") == (STEPS if method == "online_dpo" else 16) * 3 * 3

@@ -29,7 +29,7 @@ from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import here
-from charter.training.methods import DistillSettings
+from charter.training.methods import DistillSettings, PpoSettings
 from charter.training.rollouts import RolloutSettings
 
 log = logging.getLogger(__name__)
@@ -167,6 +167,8 @@ class _Alignment:
             }
             if isinstance(settings, DistillSettings):
                 config["teacher"] = named_digest(settings.teacher)
+            if isinstance(settings, PpoSettings) and settings.critic_model is not None:
+                config["critic"] = named_digest(settings.critic_model)
             if isinstance(settings, RolloutSettings):
                 config["reward"] = reward_digest(settings.reward)
 

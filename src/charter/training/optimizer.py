@@ -114,7 +114,8 @@ class Optimizers:
 
     def step(self, lr: float, max_grad_norm: float) -> float:
         """Clip each part to `max_grad_norm`, update, re-cast. Returns the first part's norm before."""
-        return [one.step(lr * factor, max_grad_norm) for _, factor, one in self._parts][0]
+        norms = [one.step(lr * factor, max_grad_norm) for _, factor, one in self._parts]
+        return norms[0]
 
     def tensors(self) -> dict[str, Tensor]:
         """Masters and moments of all, for a checkpoint."""

@@ -166,9 +166,9 @@ class PolicyUpdates:
             values["beta"] = self._control.beta
             self._control = self._control.after(values["kl"], len(found.scores_C))
         # A prompt without any score has nothing that counts. Where all is as good as expected, a step would only be
-        # Adam's momentum and decay.
+        # Adam's momentum and decay; a critic may have to learn just then.
         keep = found.by_key(found.keep_N)
-        idle = not advantages_N.any() and not method.surrogate.kl_weight
+        idle = isinstance(objective, PolicyObjective) and not advantages_N.any() and not method.surrogate.kl_weight
         kept = () if idle else tuple(group for group in found.groups if keep[group.key].any())
         return kept, objective, values
 

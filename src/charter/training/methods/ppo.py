@@ -1,8 +1,8 @@
 """Proximal policy optimisation with a critic, on text.
 
 Schulman et al. 2017 (arXiv 1707.06347); on text as in Ziegler et al. 2019 (arXiv 1909.08593), Stiennon et al. 2020
-(arXiv 2009.01325) and Huang et al. 2024 (arXiv 2403.17031), whose details are the defaults here: a critic that starts as
-the reward model, the score at the last token that was sampled, k1 in the reward, whitened advantages, clipped values.
+(arXiv 2009.01325) and Huang et al. 2024 (arXiv 2403.17031), whose details are the defaults here: a critic that starts
+as the reward model, the score at the last token sampled, k1 in the reward, whitened advantages, clipped values.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def estimated(settings: PpoSettings, found: Experience, beta: float) -> tuple[Te
 
 
 def value_values(found: Experience, returns_N: Tensor) -> dict[str, float]:
-    """Mean value and return of the tokens that count, and the share of the returns' variance that the critic explains."""
+    """Mean value and return of the tokens that count, and the share of the returns' variance that values explain."""
     if found.values_N is None or not found.keep_N.any():
         return {}
     values, returns = found.values_N[found.keep_N].double(), returns_N[found.keep_N].double()
