@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,19 @@ from inspect_ai import Epochs, Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import ProvenanceData, invalidate_samples, read_eval_log, write_eval_log
-from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, choice, match, mean, scorer
 from inspect_ai.solver import TaskState, generate, multiple_choice
+from table_model import Answers, table_model
 
 from charter.errors import UserError
 from charter.evaluation.regression import Regression, Rules, check
 from charter.evaluation.results import read_outcomes
 from charter.evaluation.sides import read_side
 
-Answers = Callable[[str], str]
-
-
-class TableModel(ModelAPI):
-    """A model that answers from a function of the last message; an answer of "!" is a failing server."""
-
-    def __init__(self, answers: Answers) -> None:
-        super().__init__("table")
-        self._answers = answers
-
-    async def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:  # noqa: ARG002
-        text = self._answers(input[-1].text)
-        if text == "!":
-            raise RuntimeError("the server went away")
-        return ModelOutput.from_content("table", text)
-
 
 def run(folder: Path, task: Task, answers: Answers, **options: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    model = Model(TableModel(answers), GenerateConfig())
-    inspect_eval(task, model=model, display="none", log_dir=str(folder), fail_on_error=False, **options)
+    inspect_eval(task, model=table_model(answers), display="none", log_dir=str(folder), fail_on_error=False, **options)
     return folder
 
 
@@ -263,4 +245,21 @@ def test_what_else_differs_between_the_sides_is_said(tmp_path: Path) -> None:
     notes = compared(base, warm).notes
     assert any("the generation differs" in note and "0.7" in note for note in notes)
     assert any("the version of the task differs" in note for note in notes)
-    assert compared(base, base).notes == ()
+    assert [note for note in compared(base, base).notes if "differs" in note] == []
+
+
+@scorer(metrics={"correct": [mean()], "incorrect": [mean()], "not_attempted": [mean()]})
+def graded() -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        hit = state.output.completion == target.text
+        return Score(value={"correct": float(hit), "incorrect": float(not hit), "not_attempted": 0.0})
+
+    return score
+
+
+def test_a_model_that_errs_less_has_not_regressed_in_being_wrong(tmp_path: Path) -> None:
+    worse, better = (run(tmp_path / str(k), quiz(scorers=graded()), right_below(k)) for k in (20, 55))
+    assert compared(worse, better).result.verdict == "pass"
+    fell = compared(better, worse)
+    assert [(d.metric, d.verdict) for d in fell.result.decisions] == [("graded.correct", "regressed")]
+    assert any("graded.incorrect: not gated" in note for note in fell.notes)

@@ -16,7 +16,10 @@ from charter.evaluation.summary import agreement_text
 MARKER: Final = "<!-- charter-regress -->"
 """First line of the comment: by it a workflow finds the comment to replace."""
 _MARKS: Final = {"pass": "✅", "regressed": "❌", "inconclusive": "❔"}
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+!|<>~@&:-])")
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~])")
+_ENTITIES: Final = {
+    "&": "&amp;", "#": "&#35;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "://": "&#58;//", "www.": "www&#46;"
+}  # fmt: skip
 SHOWN: Final = 20
 """At most so many remarks in a comment, which a server cuts or refuses when it is too long."""
 
@@ -92,10 +95,8 @@ def _numbers(row: Comparison) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """On one line, with nothing that Markdown or HTML would act on; an @name in a log calls nobody."""
-    return (
-        _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
-        .replace("\\<", "&lt;")
-        .replace("\\>", "&gt;")
-        .replace("\\@", "&#64;")
-    )
+    """On one line, with nothing that Markdown or HTML would act on: no link, and an @name in a log calls nobody."""
+    line = _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    for raw, entity in _ENTITIES.items():
+        line = line.replace(raw, entity)
+    return line

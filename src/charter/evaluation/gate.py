@@ -20,6 +20,8 @@ from charter.stats.noninferiority import Verdict, gained, kept, worst
 
 CORE_METRICS: Final = ("harmful_refused", "benign_answered", "instruction_following", "knowledge")
 DEFAULT_MARGIN: Final = 0.10
+MAIN_VALUES: Final = frozenset({"score", "correct", "accuracy", "acc", "success", "passed", "resolved"})
+"""What scorers that give several values call the one that counts."""
 EXIT_CODES: Final[Mapping[Verdict, int]] = {
     "pass": EXIT_DONE,
     "regressed": EXIT_REGRESSED,
@@ -160,11 +162,21 @@ def regression_gate(comparisons: Sequence[Comparison], margin: float = DEFAULT_M
     """Before and after any change: no core metric measured may fall by `margin`.
 
     Where none of the core metrics was measured (logs of other tasks), every rate is gated so: metrics whose values lie
-    in [0, 1]. A score on another scale has no margin that could be guessed; give it one.
+    in [0, 1]. A score on another scale has no margin that could be guessed; give it one. Of a scorer with several
+    values, of which one bears a name in MAIN_VALUES, that one alone: "correct" stands beside "incorrect" and "refused",
+    and a model that gets better loses there.
     """
     whole = [row for row in comparisons if row.slice is None]
-    rows = [row for row in whole if row.metric in CORE_METRICS] or [r for r in whole if r.kind != "score"]
+    rows = [row for row in whole if row.metric in CORE_METRICS] or _main([r for r in whole if r.kind != "score"])
     return Gate(metrics={_key(row, whole): MetricGate(margin=margin) for row in rows})
+
+
+def _main(rows: Sequence[Comparison]) -> list[Comparison]:
+    def main(row: Comparison) -> bool:
+        return row.metric.rpartition(".")[2] in MAIN_VALUES
+
+    several = {(row.suite, row.metric.rpartition(".")[0]) for row in rows if "." in row.metric and main(row)}
+    return [row for row in rows if main(row) or (row.suite, row.metric.rpartition(".")[0]) not in several]
 
 
 def adjusted_gate(

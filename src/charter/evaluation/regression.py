@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from charter.evaluation.compare import Comparison, compare, flipped
-from charter.evaluation.gate import Gate, GateResult, adjusted_gate
+from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, adjusted_gate
 from charter.evaluation.logs import differences
 from charter.evaluation.pairing import aligned
 from charter.evaluation.results import Outcome
@@ -79,7 +79,7 @@ def check(base: Side, candidate: Side, rules: Rules) -> Regression:
         gate=gate,
         result=result,
         slices=tuple(slice_findings(rows, result, gate.alpha)),
-        notes=(*notes, *_ungated(rows, result), *differences(base.logs, candidate.logs)),
+        notes=(*notes, *_scope(rows, result), *differences(base.logs, candidate.logs)),
         flips=tuple(sorted(flips, key=lambda flip: not flip.worsened)),
     )
 
@@ -90,7 +90,18 @@ def _worse(base: Outcome, candidate: Outcome, lower_is_better: bool) -> bool:
     return (candidate.value < base.value) != lower_is_better
 
 
-def _ungated(rows: list[Comparison], result: GateResult) -> list[str]:
-    """Scores on a scale of their own have no margin that could be guessed: said, so that nobody thinks them gated."""
-    names = {row.metric for row in rows if row.slice is None and row.kind == "score" and not result.verdict_of(row)}
-    return [f"{name}: not gated, its values are not all in [0, 1]; give it a margin" for name in sorted(names)]
+def _scope(rows: list[Comparison], result: GateResult) -> list[str]:
+    """What the gate leaves out or takes for granted of metrics that are not ours."""
+    foreign = [row for row in rows if row.slice is None and row.metric not in CORE_METRICS]
+    if len(foreign) < sum(row.slice is None for row in rows):
+        return []  # our own metrics are there: what is gated is written down
+    reasons = {"score": "its values are not all in [0, 1]; give it a margin"}
+    found = [
+        f"{row.metric}: not gated, {reasons.get(row.kind, 'name it with --gate if it counts')}"
+        for row in foreign
+        if result.verdict_of(row) is None
+    ]
+    upward = [row.metric for row in foreign if result.verdict_of(row) is not None and row.higher_is_better]
+    if upward:
+        found.append(f"more is taken for better in {', '.join(upward)}; say --lower-is-better where it is not")
+    return found
