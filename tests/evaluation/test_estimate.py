@@ -54,7 +54,7 @@ def test_the_command_runs_nothing_and_knows_the_time_from_earlier_logs(tiny_base
     assert ran.exit_code == 0, ran.output
     assert planned_seconds(tmp_path / "logs/base", ["knowledge"], None) is not None
     shown = runner.invoke(app, [*arguments, "--suites", "knowledge"])
-    assert f"Time on {tiny_base}: at most" in shown.stdout.replace("\n", " ")
+    assert f"Time for the base ({tiny_base}): at most" in shown.stdout.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,9 @@ def test_epochs_are_clusters_or_an_unchanged_model_would_be_stopped_too_often() 
     rng = np.random.default_rng(3)
     stopped, naive = [], []
     for _ in range(80):
-        base, candidate = clustered(rng, 120, 4, 0.0)
+        base, candidate = clustered(rng, 80, 8, 0.0)
         rows = compare(base, candidate)
-        assert (rows[0].n, rows[0].pairs, rows[0].kind) == (120, 480, "rate")
+        assert (rows[0].n, rows[0].pairs, rows[0].kind) == (80, 640, "rate")
         stopped.append(regression_gate(rows).decide(rows).verdict == "regressed")
         changes = [(c.value or 0) - (b.value or 0) for b, c in zip(base, candidate, strict=True)]
         naive.append(
@@ -120,7 +120,7 @@ def test_epochs_are_clusters_or_an_unchanged_model_would_be_stopped_too_often() 
         )
     assert np.mean(stopped) <= 0.05
     # The same draws with every epoch taken for a sample of its own: false alarms well over the promised share.
-    assert np.mean(naive) > 0.08
+    assert np.mean(naive) > 0.1
 
 
 def test_a_fall_shows_through_epochs() -> None:

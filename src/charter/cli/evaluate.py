@@ -249,7 +249,7 @@ def _estimate(
     if not sizes:
         raise UserError("--estimate: no metric that could be gated is in what was named, so there is nothing to say.")
     seconds = {
-        name: 0.0 if as_logs(name) else planned_seconds(log_dir / side, suites, limit)
+        f"{side} ({name})": 0.0 if as_logs(name) else planned_seconds(log_dir / side, suites, limit)
         for side, name in zip(("base", "candidate"), sides, strict=True)
     }
     found = estimate(sizes, seconds, rules.margins, DISCORDANCE if discordance is None else discordance)
@@ -263,9 +263,9 @@ def _estimate(
             highlight=False,
             soft_wrap=True,
         )
-    for name, needed in found.seconds.items():
+    for side, needed in found.seconds.items():
         told = f"at most {duration(needed)}" if needed is not None else "not known: no earlier log of it in --log-dir"
-        console.print(f"Time on {name}: {told}.", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"Time for the {side}: {told}.", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"If nothing changed: pass {found.passes:.1%}, inconclusive {found.inconclusive:.1%}, regressed "
         f"{found.regressed:.1%} (if {found.discordance:.0%} of samples change their value by chance).",

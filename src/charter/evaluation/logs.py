@@ -125,7 +125,7 @@ def _info(path: Path, strict: bool) -> LogInfo | None:
         settings=((spec.metadata or {}).get("charter")) or {},
         arguments=arguments,
         facts=_facts(header, arguments),
-        seed=spec.model_generate_config.seed,
+        seed=header.plan.config.seed,
         epochs=spec.config.epochs or 1,
     )
 
