@@ -70,3 +70,17 @@ def test_options_that_would_do_nothing_are_refused(options: list[str], word: str
     result = runner.invoke(app, ["regress", "smollm2", "smollm2", *options])
     assert isinstance(result.exception, UserError)
     assert word in str(result.exception)
+
+
+def test_margins_are_reckoned_with_and_wrong_ones_refused() -> None:
+    sizes = {("knowledge", "knowledge"): 200}
+    loose, strict = (estimate(sizes, {}, {"knowledge/knowledge": margin}) for margin in (0.2, 0.05))
+    assert loose.inconclusive < 0.01 < 0.4 < strict.inconclusive
+    with pytest.raises(UserError, match='Did you mean "knowledge"'):
+        estimate(sizes, {}, {"knowlege": 0.1})
+    with pytest.raises(UserError, match="at most at 1"):
+        estimate(sizes, {}, {"knowledge": 5})
+
+
+def test_a_fall_brings_its_own_discordance() -> None:
+    assert estimate({("s", "knowledge"): 500}, {}, discordance=0.0).metrics[0].dropped[1] > 0.9

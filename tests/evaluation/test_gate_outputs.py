@@ -49,6 +49,8 @@ def test_every_format_says_the_verdict(lost: int, n: int, verdict: str) -> None:
     kinds = {"pass": "::notice", "regressed": "::error", "inconclusive": "::warning"}
     assert annotations(found)[0].startswith(kinds[verdict])
     document = json.loads(sarif(found))
+    if verdict == "regressed":
+        assert "slice" in (suite.findtext("system-out") or "")
     levels = [result["level"] for result in document["runs"][0]["results"] if result["ruleId"] != "slice-alarm"]
     assert levels == {"pass": [], "regressed": ["error"], "inconclusive": ["warning"]}[verdict]
 
@@ -144,3 +146,9 @@ def test_two_outputs_cannot_share_a_file(tmp_path: Path) -> None:
         check_places({"json": tmp_path / "a", "html": tmp_path / "a"})
     with pytest.raises(UserError, match="folder"):
         check_places({"json": tmp_path})
+
+
+def test_junit_stays_readable_xml_whatever_a_metric_is_called() -> None:
+    suite = ElementTree.fromstring(rendered(checked(60, name="a\x1b[31m<b>&\x00"), "junit")).find("testsuite")
+    assert suite is not None
+    assert suite.find("testcase/failure") is not None

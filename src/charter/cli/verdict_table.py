@@ -17,7 +17,7 @@ def show(regression: Regression) -> None:
     from rich.markup import escape
     from rich.text import Text
 
-    from charter.report.words import change
+    from charter.report.words import change, visible
 
     console = Console()
     console.print(_table(regression))
@@ -25,17 +25,17 @@ def show(regression: Regression) -> None:
         if row.slice is None and row.detectable is not None:
             unit = "" if row.kind == "score" else " points"
             seen = f"a change of {change(row.detectable, row.kind).lstrip('+')}{unit} is visible with 80% power"
-            console.print(Text(f"{row.metric}: with n={row.n} {seen}."))
+            console.print(Text(visible(f"{row.metric}: with n={row.n} {seen}.")))
         if row.slice is None and row.problem:
-            console.print(Text(f"{row.metric}: {row.problem}.", style="yellow"))
+            console.print(Text(visible(f"{row.metric}: {row.problem}."), style="yellow"))
     for finding in regression.slices:
-        console.print(Text(f"{finding.sentence()}.", style="red" if finding.alarm else ""))
+        console.print(Text(visible(f"{finding.sentence()}."), style="red" if finding.alarm else ""))
     for note in regression.notes:
-        console.print(Text(f"{note}.", style="yellow"))
+        console.print(Text(visible(f"{note}."), style="yellow"))
     say_judges(console, {row.judge for row in regression.rows})
     result = regression.result
     colour = {"pass": "green", "regressed": "red", "inconclusive": "yellow"}[result.verdict]
-    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] ({escape(result.reason)})", highlight=False)
+    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] ({escape(visible(result.reason))})", highlight=False)
 
 
 def say_judges(console: Any, judges: Iterable[str | None]) -> None:
@@ -50,16 +50,16 @@ def _table(regression: Regression) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from charter.report.words import NONE, change, level
+    from charter.report.words import NONE, change, level, visible
 
-    table = Table(title=Text(f"{regression.base} → {regression.candidate}"), title_justify="left")
+    table = Table(title=Text(visible(f"{regression.base} → {regression.candidate}")), title_justify="left")
     for column in ("metric", "n", "base", "candidate", "change", "95% interval", "p", "unscored", "verdict"):
         left = column in ("metric", "verdict")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in regression.rows:
         known = row.ci_low is not None
         table.add_row(
-            Text(row.metric if row.slice is None else f"  {row.slice}"),
+            Text(visible(row.metric if row.slice is None else f"  {row.slice}")),
             str(row.n),
             level(row.base, row.kind),
             level(row.candidate, row.kind),

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from charter.errors import UserError, nearest
 from charter.evaluation.gate import CORE_METRICS, DEFAULT_MARGIN
 from charter.evaluation.logs import read_log
 from charter.stats.power import detectable_difference, kept_chances
@@ -65,13 +66,21 @@ def estimate(
     """The chances for gated metrics by (suite, metric) with their sample counts.
 
     The family's chances take the metrics as independent, which those of different suites are for given rates.
-    Raises ValueError for a discordance outside [0, 1].
+    margins: by metric or suite/metric. Raises ValueError for a discordance outside [0, 1], UserError for a margin of a
+    metric that is not there, or one outside (0, 1].
     """
     each = alpha / max(1, len(sizes))
+    known = sorted({name for suite, metric in sizes for name in (metric, f"{suite}/{metric}")})
+    for name, margin in (margins or {}).items():
+        if name not in known:
+            raise UserError(
+                f'--margin: "{name}" would not be gated.{nearest(name, known)} Metrics: {", ".join(known)}.'
+            )
+        if not 0 < margin <= 1:
+            raise UserError(f"--margin {name}={margin:g}: a margin of a rate lies above 0 and at most at 1.")
     found = []
     for (suite, metric), n in sizes.items():
-        margin = (margins or {}).get(metric, DEFAULT_MARGIN)
-        drop = min(DROP, discordance)
+        margin = (margins or {}).get(metric, (margins or {}).get(f"{suite}/{metric}", DEFAULT_MARGIN))
         found.append(
             MetricEstimate(
                 suite,
@@ -80,7 +89,8 @@ def estimate(
                 margin,
                 detectable_difference(n, discordance, each),
                 kept_chances(n, margin, discordance, 0.0, each),
-                kept_chances(n, margin, discordance, -drop, each),
+                # A fall changes at least as many samples as it loses.
+                kept_chances(n, margin, max(discordance, DROP), -DROP, each),
             )
         )
     passes = math.prod(one.unchanged[0] for one in found) if found else 0.0

@@ -36,7 +36,8 @@ def rendered(regression: Regression, format_: Format) -> str:
     if format_ == "junit":
         from charter.evaluation.verdicts import junit_xml
 
-        return junit_xml(regression.result)
+        remarks = [finding.sentence() for finding in regression.slices] + list(regression.notes)
+        return junit_xml(regression.result, remarks=remarks)
     if format_ == "json":
         return json.dumps(regression.as_json(), indent=1) + "\n"
     if format_ == "markdown":
