@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy  # noqa: F401  # loads once a process, and pytester forgets what was imported inside its runs
 import pytest
+import scipy.stats  # noqa: F401  # likewise
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai.dataset import Sample

@@ -107,7 +107,7 @@ def _check(item: pytest.Item) -> Regression:
         only=tuple(asked.get("only", ())),
         lower_is_better=tuple(asked.get("lower_is_better", ())),
     )
-    found = check(*sides, rules)
+    found = check(sides[0], sides[1], rules)
     if asked.get("html"):
         from charter.report.outputs import write_outputs
 

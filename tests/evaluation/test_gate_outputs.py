@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from charter.errors import UserError
-from charter.evaluation.comments import MARKER, annotations, markdown
+from charter.evaluation.comments import MARKER, markdown, workflow_commands
 from charter.evaluation.regression import Regression, Rules, check
 from charter.evaluation.results import Outcome
 from charter.evaluation.sarif import sarif
@@ -47,7 +47,7 @@ def test_every_format_says_the_verdict(lost: int, n: int, verdict: str) -> None:
     assert suite is not None
     assert (suite.get("failures"), suite.get("errors")) == (str(int(lost == 60)), str(int(lost == 1)))
     kinds = {"pass": "::notice", "regressed": "::error", "inconclusive": "::warning"}
-    assert annotations(found)[0].startswith(kinds[verdict])
+    assert workflow_commands(found)[0].startswith(kinds[verdict])
     document = json.loads(sarif(found))
     if verdict == "regressed":
         assert "slice" in (suite.findtext("system-out") or "")
@@ -113,7 +113,7 @@ def test_the_comment_quotes_no_completion_and_escapes_names() -> None:
 
 
 def test_annotations_cannot_be_broken_out_of() -> None:
-    lines = annotations(checked(60, name="x\n::error::stolen,%"))
+    lines = workflow_commands(checked(60, name="x\n::error::stolen,%"))
     assert all("\n" not in line for line in lines)
     assert lines[0].startswith("::error title=x%0A%3A%3Aerror%3A%3Astolen%2C%25%3A regressed::")
 

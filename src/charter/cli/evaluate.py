@@ -118,7 +118,7 @@ def compare(
     files = _files(markdown=markdown, html=html)
     check_places(files)
     rules = _rules(margin, min_gain, gate, lower_is_better, pair_by, seed)
-    found = check(*(read_side(str(path), path, slice_by) for path in (base, candidate)), rules)
+    found = check(read_side(str(base), base, slice_by), read_side(str(candidate), candidate, slice_by), rules)
     write_outputs(found, files)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1))
@@ -161,7 +161,7 @@ def regress(
     Example: charter regress smollm2 runs/demo/model --junit regress.xml --json regress.json
     """
     from charter.cli.verdict_table import show
-    from charter.evaluation.comments import annotations as annotation_lines
+    from charter.evaluation.comments import workflow_commands
     from charter.evaluation.regression import check
     from charter.evaluation.sides import as_logs, measure, read_side, suites_named
     from charter.report.outputs import check_places, write_outputs
@@ -186,11 +186,11 @@ def regress(
         source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed)
         read = read_side(name, source, slice_by)
         sides.append(read.only(names) if suites else read)
-    found = check(*sides, rules)
+    found = check(sides[0], sides[1], rules)
     write_outputs(found, files)
     show(found)
     if annotations:
-        for line in annotation_lines(found):
+        for line in workflow_commands(found):
             typer.echo(line)
     raise typer.Exit(found.result.exit_code())
 

@@ -59,7 +59,7 @@ def markdown(regression: Regression) -> str:
     return "\n".join(lines) + "\n"
 
 
-def annotations(regression: Regression) -> list[str]:
+def workflow_commands(regression: Regression) -> list[str]:
     """Workflow commands, one a line: error for regressed, warning for inconclusive and alarms, notice for a pass."""
     kinds = {"pass": "notice", "regressed": "error", "inconclusive": "warning"}
     found = [
@@ -86,12 +86,10 @@ def _command(kind: str, title: str, text: str) -> str:
 def _numbers(row: Comparison) -> list[str]:
     if row.delta is None or row.base is None or row.candidate is None:
         return [str(row.n), "–", "–", "–", "–"]
-    if row.kind == "score":
-        level, change = "{:.4g}".format, "{:+.4g}".format
-    else:
-        level, change = (lambda v: f"{100 * v:.1f}%"), (lambda v: f"{100 * v:+.1f}")
-    span = "–" if row.ci_low is None or row.ci_high is None else f"{change(row.ci_low)} to {change(row.ci_high)}"
-    return [str(row.n), level(row.base), level(row.candidate), change(row.delta), span]
+    scale, unit, digits = (1, "", ".4g") if row.kind == "score" else (100, "%", ".1f")
+    levels = [f"{scale * value:{digits}}{unit}" for value in (row.base, row.candidate)]
+    changes = ["–" if value is None else f"{scale * value:+{digits}}" for value in (row.delta, row.ci_low, row.ci_high)]
+    return [str(row.n), *levels, changes[0], f"{changes[1]} to {changes[2]}"]
 
 
 def _plain(text: str) -> str:
