@@ -67,10 +67,13 @@ def _regression(item: Any) -> Regression:
     if _FOUND not in item.stash:
         from charter.errors import UserError
 
+        wrong = ""
         try:
             item.stash[_FOUND] = _check(item)
         except UserError as error:
-            pytest.fail(f"charter regress: {error}", pytrace=False)
+            wrong = str(error)
+        if wrong:
+            pytest.fail(f"charter regress: {wrong}", pytrace=False)
     found: Regression = item.stash[_FOUND]
     return found
 

@@ -169,7 +169,8 @@ def _variants(group: Sequence[LogInfo]) -> list[list[LogInfo]]:
 
 def _seeds(group: Sequence[LogInfo]) -> list[LogInfo]:
     """The newest log, with the newest of every other seed that is like it in all else: they are more epochs."""
-    newest_first = sorted(group, key=lambda info: info.created, reverse=True)
+    # Inspect notes the second; of two logs in one second the file written last is the newer.
+    newest_first = sorted(group, key=lambda info: (info.created, info.path.stat().st_mtime_ns), reverse=True)
     chosen: dict[int | None, LogInfo] = {newest_first[0].seed: newest_first[0]}
     for info in newest_first[1:]:
         if info.seed is not None and None not in chosen and _alike(info, newest_first[0]):
