@@ -16,7 +16,7 @@ from charter.recipes.single import train_single
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
-NEEDS = {"distill": "teacher: {model}"}
+NEEDS = {"distill": "teacher: {model}", "online_dpo": "reward: [{{function: 'rolling:by_length'}}]"}
 """What a method has no default for."""
 OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads not in ("scored", "stepwise")]
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"
@@ -132,8 +132,11 @@ def test_labelled_steps_train_a_process_reward_model_in_a_recipe_and_alone(tmp_p
     assert done.rows == 4
     recipe = tmp_path / "recipe.yaml"
     both = HEAD.format(model=tiny_base, data=data).replace(", holdout: 0.2}", "}, {path: " + str(pairs(tmp_path)) + "}")
-    recipe.write_text(both + "  - {method: reward_process, whole: mean}\n  - {method: dpo, lora: {r: 2}}\n")
+    online = "  - {method: online_dpo, sample_tokens: 8, lora: {r: 2}, reward: [{stage: reward_process}]}\n"
+    recipe.write_text(both + "  - {method: reward_process, whole: mean}\n  - {method: dpo, lora: {r: 2}}\n" + online)
     where, _ = align(recipe, tmp_path / "run")
+    (file,) = where.glob("stages/*online_dpo/samples.jsonl")
+    assert len({json.loads(line)["id"] for line in file.read_text().splitlines()}) == 6 + 4
     (result,) = (json.loads(path.read_text()) for path in where.glob("stages/*process*/model/reward_head.json"))
     assert result["steps"] == {"separator": "\n", "whole": "mean", "chances": True}
     stages = "  - {method: reward_process}\n  - {method: dpo}\n"
@@ -161,3 +164,37 @@ def test_wrong_stages_are_named(tmp_path: Path, stage: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as error:
         load_recipe(recipe)
     assert "line 7" in str(error.value)
+
+
+def test_a_recipe_of_prompts_alone_and_a_reward_model_of_its_own(tmp_path: Path, tiny_base: Path) -> None:
+    asked = write_rows(
+        tmp_path / "asked.jsonl", [{"messages": [{"role": "user", "content": f"Q{i}?"}]} for i in (1, 2)]
+    )
+    head = f"recipe: 1\nname: t\nmodel: {tiny_base}\nsuites: []\n"
+    head += f"data: {{{{files: [{{{{path: {asked}}}}}{{more}}]}}}}\ntrain:\n"
+    stage = "  - {{method: online_dpo, batch_size: 4, sample_tokens: 8, lora: {{r: 2}}, reward: [{{{0}}}]}}\n"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(head.format(more="") + stage.format("function: 'rolling:by_length'"))
+    where, _ = align(recipe, tmp_path / "run")
+    (file,) = where.glob("stages/*online_dpo/samples.jsonl")
+    assert {json.loads(line)["id"] for line in file.read_text().splitlines()} == {"asked-1", "asked-2"}
+
+    recipe.write_text(head.format(more="") + "  - {method: sft}\n" + stage.format("function: 'rolling:by_length'"))
+    with pytest.raises(UserError, match="sft needs completions to imitate"):
+        align(recipe, tmp_path / "other")
+
+    reward = "  - {method: reward, heads: 2, lora: {r: 2}}\n"
+    more = f", {{path: {pairs(tmp_path)}}}"
+    recipe.write_text(head.format(more=more) + reward + stage.format("stage: reward, read: worst"))
+    where, _ = align(recipe, tmp_path / "both")
+    (file,) = where.glob("stages/*online_dpo/samples.jsonl")
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len({row["id"] for row in samples}) == 8
+    assert len({row["reward"] for row in samples}) > 8
+
+    recipe.write_text(head.format(more=more) + stage.format("stage: reward") + reward)
+    with pytest.raises(UserError, match="no stage before this one trains a reward model"):
+        align(recipe, tmp_path / "late")
+    recipe.write_text(head.format(more=more) + stage.format("judg: refusal"))
+    with pytest.raises(UserError, match=r'judg: unknown key. Did you mean "judge"'):
+        load_recipe(recipe)

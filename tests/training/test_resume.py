@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from rolling import PROMPTS, early_letters, reward_from
+from rolling import settings as online_settings
 from safetensors.torch import load_file
 from tiny import tiny_folder
 
@@ -27,6 +29,7 @@ from charter.training.methods import (
     train_distill,
     train_dpo,
     train_kto,
+    train_online_dpo,
     train_reward,
     train_sft,
 )
@@ -49,6 +52,10 @@ DISTILL = DistillSettings.model_validate(
 )
 
 REWARD = RewardSettings.model_validate({**DPO.model_dump(include=set(TrainSettings.model_fields)), "heads": 2})
+# Dropout draws from the global stream after each rollout, which draws from streams of its own.
+ONLINE = online_settings(
+    epochs=30, save_every=3, learning_rate=1e-2, sample_tokens=6, lora={"r": 4, "dropout": 0.2}, temperature=0.9
+)
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -67,6 +74,8 @@ def run(method: str, base: Path, folder: Path) -> None:
     elif method == "kto":
         rated = [Rated(f"r{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", i % 3 > 0) for i in range(8)]
         train_kto(str(base), rated, KTO, folder)
+    elif method == "online_dpo":
+        train_online_dpo(str(base), PROMPTS, ONLINE, folder, reward_from(early_letters))
     else:
         pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
         if method == "reward":
@@ -104,7 +113,7 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward"])
+@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo"])
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
@@ -124,10 +133,14 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
         for key, value in whole.items():
             assert torch.equal(resumed[key], value), key
     losses: Any = [
-        [json.loads(line)["loss"] for line in (tmp_path / which / "metrics.jsonl").read_text().splitlines()]
+        [json.loads(line).get("loss") for line in (tmp_path / which / "metrics.jsonl").read_text().splitlines()]
         for which in ("killed", "whole")
     ]
     assert losses[0] == losses[1]
+    if method == "online_dpo":
+        samples = [(tmp_path / which / "samples.jsonl").read_text() for which in ("killed", "whole")]
+        assert samples[0] == samples[1]
+        assert samples[0].count("\n") == STEPS * 3 * 3
 
 
 def test_half_a_line_and_later_lines_are_dropped_at_a_resume(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from charter.feedback.pairs import BuiltinPair, load_benign_prompts, load_pairs
 from charter.overlap import near_duplicates
 from charter.ports import Judge, TextModel
 from charter.progress import Bar
-from charter.recipes.file_source import read_file, wants_pairs
+from charter.recipes.file_source import read_file, wants_pairs, wants_prompts
 from charter.recipes.recipe import DataSettings, FileSource, Recipe
 from charter.records import (
     Conversation,
     Demonstration,
     Preference,
+    Prompt,
     Rated,
     Sampling,
     Scored,
@@ -35,22 +36,23 @@ from charter.records import (
 )
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, HELDOUT, COUNTS = (
+DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT, COUNTS = (
     "demonstrations.jsonl",
     "preferences.jsonl",
     "ratings.jsonl",
     "scored.jsonl",
     "stepwise.jsonl",
+    "prompts.jsonl",
     "heldout.jsonl",
     "counts.json",
 )
-_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, HELDOUT)
+_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT)
 MAX_OVERLAP = 0.5
 
 
 T = TypeVar("T")
-Record = Demonstration | Preference | Rated | Scored | Stepwise
-R = TypeVar("R", Demonstration, Preference, Rated, Scored, Stepwise)
+Record = Demonstration | Preference | Rated | Scored | Stepwise | Prompt
+R = TypeVar("R", Demonstration, Preference, Rated, Scored, Stepwise, Prompt)
 
 
 @dataclass
@@ -62,9 +64,14 @@ class Rows:
     ratings: list[Rated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     stepwise: list[Stepwise] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
     heldout: list[Preference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+
+    def trained(self) -> tuple[Record, ...]:
+        """All that a training stage may read."""
+        return (*self.demonstrations, *self.preferences, *self.ratings, *self.scored, *self.stepwise, *self.prompts)
 
 
 def needs_model(settings: DataSettings) -> bool:
@@ -111,7 +118,7 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
             labelled = contrast_pairs(charter, asked, model, judge, sampling, lambda done, _: bar.update(done))
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     for source in settings.files:
-        _add_file(rows, source, recipe.seed, wants_pairs(recipe))
+        _add_file(rows, source, recipe)
     _drop_measured(rows, recipe.suites)
     return _write(rows, folder)
 
@@ -136,27 +143,29 @@ def _add(rows: Rows, demonstrations: list[Demonstration], preferences: list[Pref
     rows.counts += counts
 
 
-def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
-    found = read_file(source, pairs)
+def _add_file(rows: Rows, source: FileSource, recipe: Recipe) -> None:
+    found, seed = read_file(source, wants_pairs(recipe), wants_prompts(recipe)), recipe.seed
     name = Path(source.path).name
     draw = random.Random(f"{seed}/{name}")
     # Training keeps what it knows of a row by its id: two files may both have a row "1".
-    taken = {row.id for row in (*_trained(rows), *rows.heldout)}
+    taken = {row.id for row in (*rows.trained(), *rows.heldout)}
     preferences = [_stamped(row, source, taken) for row in _shuffled(found.preferences, draw, source.limit)]
     demonstrations = [_stamped(row, source, taken) for row in _shuffled(found.demonstrations, draw, source.limit)]
     ratings = [_stamped(row, source, taken) for row in _shuffled(found.ratings, draw, source.limit)]
     # Scored completions of a held-out prompt are held out with it, below.
     scored = [_stamped(row, source, taken) for row in _shuffled(found.scored, draw, source.limit)]
     stepwise = [_stamped(row, source, taken) for row in _shuffled(found.stepwise, draw, source.limit)]
+    prompts = [_stamped(row, source, taken) for row in _shuffled(found.prompts, draw, source.limit)]
     # Split by the first user turn, not by row: the same question never stands on both sides.
-    prompts = sorted({_first_user(p.prompt) for p in preferences})
-    random.Random(f"{seed}/holdout").shuffle(prompts)
-    held = set(prompts[: round(len(prompts) * source.holdout)])
+    asked = sorted({_first_user(p.prompt) for p in preferences})
+    random.Random(f"{seed}/holdout").shuffle(asked)
+    held = set(asked[: round(len(asked) * source.holdout)])
     kept = [row for row in preferences if _first_user(row.prompt) not in held]
     rows.heldout += [row for row in preferences if _first_user(row.prompt) in held]
     rows.preferences += kept
     rows.ratings += ratings
     rows.stepwise += stepwise
+    rows.prompts += prompts
     rows.scored += [row for row in scored if _first_user(row.prompt) not in held]
     rows.demonstrations += [*chosen_sides(kept), *demonstrations, *desirable_ones(ratings)[0]]
     found_here: dict[str, Sequence[Record]] = {
@@ -165,6 +174,7 @@ def _add_file(rows: Rows, source: FileSource, seed: int, pairs: bool) -> None:
         "ratings": ratings,
         "scored": scored,
         "stepwise": stepwise,
+        "prompts": prompts,
     }
     rows.counts += Counter({f"{name}: {what}": len(these) for what, these in found_here.items()})
     rows.dropped += found.dropped
@@ -181,15 +191,11 @@ def _stamped(row: R, source: FileSource, taken: Collection[str]) -> R:
     return replace(row, id=identity, source=Path(source.path).name)
 
 
-def _trained(rows: Rows) -> tuple[Record, ...]:
-    return (*rows.demonstrations, *rows.preferences, *rows.ratings, *rows.scored, *rows.stepwise)
-
-
 def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     """Rows whose prompt is a near-duplicate of something measured: of the suites, or of the held-out pairs."""
     measured = [sample.prompt for suite in suites for sample in load_suite(suite)]
     measured += [_first_user(preference.prompt) for preference in rows.heldout]
-    texts = list({_first_user(row.prompt): None for row in _trained(rows)})
+    texts = list({_first_user(row.prompt): None for row in rows.trained()})
     close = {texts[index] for index, _, _ in near_duplicates(texts, measured, MAX_OVERLAP)}
     if not close:
         return
@@ -199,6 +205,7 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     rows.ratings = [row for row in rows.ratings if _first_user(row.prompt) not in close]
     rows.scored = [row for row in rows.scored if _first_user(row.prompt) not in close]
     rows.stepwise = [row for row in rows.stepwise if _first_user(row.prompt) not in close]
+    rows.prompts = [row for row in rows.prompts if _first_user(row.prompt) not in close]
 
 
 def _first_user(prompt: Conversation) -> str:
@@ -211,6 +218,7 @@ def _write(rows: Rows, folder: Path) -> dict[str, Any]:
     write_jsonl(folder / RATINGS, map(as_row, rows.ratings))
     write_jsonl(folder / SCORED, map(as_row, rows.scored))
     write_jsonl(folder / STEPWISE, map(as_row, rows.stepwise))
+    write_jsonl(folder / PROMPTS, map(as_row, rows.prompts))
     write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
     write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
     return {
@@ -219,6 +227,7 @@ def _write(rows: Rows, folder: Path) -> dict[str, Any]:
         "ratings": len(rows.ratings),
         "scored": len(rows.scored),
         "stepwise": len(rows.stepwise),
+        "prompts": len(rows.prompts),
         "heldout": len(rows.heldout),
         "counts": dict(rows.counts),
         "dropped": dict(rows.dropped),

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from charter.errors import UserError
-from charter.feedback.formats import is_file, load, score_pairs
+from charter.feedback.formats import is_file, load, read_prompts, score_pairs
 from charter.recipes.recipe import FileSource, Recipe
-from charter.records import Demonstration, Preference, Rated, Scored, Stepwise
+from charter.records import Demonstration, Preference, Prompt, Rated, Scored, Stepwise
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE, Reads
 
 
 @dataclass(frozen=True)
 class FileRows:
-    """What the file holds: pairs, completions to imitate, rated ones or labelled steps, and never two of these.
+    """What the file holds, one of: pairs, completions to imitate, rated ones, labelled steps, prompts alone.
 
     `scored` are its completions as they are, where it holds scored ones. holds: the same in words.  dropped: by reason.
     """
@@ -31,6 +31,7 @@ class FileRows:
     ratings: list[Rated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     stepwise: list[Stepwise] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
 
 
 def wants_pairs(recipe: Recipe) -> bool:
@@ -38,8 +39,15 @@ def wants_pairs(recipe: Recipe) -> bool:
     return any(CATALOGUE[stage.method].reads == "preferences" for stage in recipe.train)
 
 
-def read_file(source: FileSource, pairs: bool) -> FileRows:
+def wants_prompts(recipe: Recipe) -> bool:
+    """Whether any training stage samples its own completions."""
+    return any(CATALOGUE[stage.method].reads == "prompts" for stage in recipe.train)
+
+
+def read_file(source: FileSource, pairs: bool, prompts: bool = False) -> FileRows:
     """The rows of one source. Scored completions become pairs only where `pairs` are wanted: it takes two a prompt.
+
+    A file without any completions can be used only where `prompts` are wanted.
 
     Raises UserError for a file that cannot be read, and for a `holdout` where there are no pairs to hold out.
     """
@@ -62,14 +70,18 @@ def read_file(source: FileSource, pairs: bool) -> FileRows:
     if kind == "stepwise":
         stepwise, dropped = loaded.as_kind("stepwise")
         return FileRows(holds, dropped, stepwise=stepwise)
+    if prompts and not loaded.records:
+        # Prompts alone, or conversations that end with the user's turn.
+        asked, dropped = read_prompts(source.path, source.split)
+        return FileRows(holds, dropped, prompts=asked)
     completions, dropped = loaded.as_kind("demonstrations")
     return FileRows(holds, dropped, demonstrations=completions, scored=scored)
 
 
 def check_files(recipe: Recipe) -> None:
     """Raises UserError for a file that cannot be read, or when no source gives what a stage reads."""
-    pairs = wants_pairs(recipe)
-    have: set[Reads] = set()
+    pairs, prompts = wants_pairs(recipe), wants_prompts(recipe)
+    have: set[Reads] = {"prompts"}  # every row of every source has one
     if recipe.data.pairs is not None or recipe.data.contrast is not None:
         have |= {"preferences", "ratings", "demonstrations"}
     if recipe.data.benign is not None:
@@ -77,7 +89,7 @@ def check_files(recipe: Recipe) -> None:
     holds = []
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
-        rows = read_file(source, pairs) if is_file(source.path) else None
+        rows = read_file(source, pairs, prompts) if is_file(source.path) else None
         have |= _gives(rows) if rows is not None else set(_NEEDS)
         holds += [f"{source.path} holds {rows.holds}"] if rows is not None else []
     for stage in recipe.train:
@@ -109,7 +121,7 @@ def _gives(rows: FileRows) -> set[Reads]:
 
 
 _NEEDS: Final[Mapping[Reads, tuple[str, str]]] = {
-    "demonstrations": ("completions to imitate", "prompt and completion, or messages"),
+    "demonstrations": ("completions to imitate", "prompt and completion, or messages that end with an answer"),
     "preferences": ("preference pairs", "prompt, chosen and rejected, or of several scored completions a prompt"),
     "scored": ("scored completions", "prompt, completion and one or several scores"),
     "stepwise": ("completions in labelled steps", "prompt, completions and labels"),

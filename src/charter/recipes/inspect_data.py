@@ -243,7 +243,7 @@ def _notes(loaded: Loaded) -> list[str]:
             "trained: only the last turn is."
         )
     if loaded.format.kind is None:
-        notes.append("Prompts without completions: no training method here reads them.")
+        notes.append("Prompts without completions: methods that sample their own read them, such as online_dpo.")
     if loaded.format.kind == "scored":
         names = sorted({name for record in loaded.records for name in getattr(record, "scores", ())})
         notes.append(f"Scores: {', '.join(names)}. Pairs are the best completion of a prompt against its worst.")

@@ -22,13 +22,15 @@ from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
+from charter.recipes.rewards import judge_digest, of_stages, reward_digest
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
-from charter.store.runfolder import RunFolder, StageDone, file_digest
+from charter.store.runfolder import RunFolder, StageDone
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import here
 from charter.training.methods import DistillSettings
+from charter.training.rollouts import RolloutSettings
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class _Alignment:
             "limit": recipe.limit,
             # Decoding is greedy: the seed only draws the samples of a limited run.
             "seed": recipe.seed if recipe.limit else None,
-            "judge": _judge_digest(),
+            "judge": judge_digest(),
         }
         return self.run.stage(name, config, work)
 
@@ -147,14 +149,17 @@ class _Alignment:
             "data": sources,
             "suites": self.suites,
             "seed": recipe.seed,
-            "judge": _judge_digest() if needs_model(recipe.data) else None,
+            "judge": judge_digest() if needs_model(recipe.data) else None,
         }
         return self.run.stage("data", config, work)
 
     def _train(self, data: StageDone) -> list[StageDone]:
         model, digest = self.recipe.model, self.base_digest
         stages: list[StageDone] = []
+        rewards: dict[str, str] = {}
         for number, settings in enumerate(self.recipe.train):
+            if isinstance(settings, RolloutSettings):
+                settings = settings.model_copy(update={"reward": of_stages(settings.reward, rewards)})
             config = {
                 "model": digest,
                 "data": data.result["digests"],
@@ -162,6 +167,8 @@ class _Alignment:
             }
             if isinstance(settings, DistillSettings):
                 config["teacher"] = named_digest(settings.teacher)
+            if isinstance(settings, RolloutSettings):
+                config["reward"] = reward_digest(settings.reward)
 
             def work(
                 folder: Path, number: int = number, settings: Any = settings, model: str = model
@@ -176,6 +183,8 @@ class _Alignment:
             # A reward model stands beside the policy: the next stage goes on from what this one started from.
             if CATALOGUE[settings.method].gives == "policy":
                 model, digest = str(done.folder / "model"), done.result["digest"]
+            else:
+                rewards[settings.method] = str(done.folder / "model")
             stages.append(done)
         return stages
 
@@ -202,12 +211,6 @@ def _size(suite: str) -> int:
     from charter.evaluation import load_suite
 
     return len(load_suite(suite))
-
-
-def _judge_digest() -> str:
-    from charter.judges.refusal import WEIGHTS
-
-    return file_digest(WEIGHTS / "refusal.safetensors")
 
 
 def _charter(recipe: Recipe, recipe_path: Path) -> Charter:

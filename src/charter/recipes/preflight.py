@@ -13,8 +13,11 @@ from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
+from charter.recipes.rewards import check_rewards
 from charter.training.catalogue import CATALOGUE
+from charter.training.devices import launched
 from charter.training.methods import DistillSettings
+from charter.training.rollouts import RolloutSettings
 
 METRIC_SUITES: Mapping[str, str] = {
     "harmful_refused": "harmful_requests",
@@ -52,6 +55,11 @@ def check_recipe(recipe: Recipe) -> None:
     check_trainable(recipe.model)
     refuse_head(recipe.model)
     check_teachers(recipe)
+    for number, stage in enumerate(recipe.train):
+        if isinstance(stage, RolloutSettings):
+            if launched()[1] > 1:
+                raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
+            check_rewards(stage.reward, [before.method for before in recipe.train[:number]])
 
 
 def check_teachers(recipe: Recipe) -> None:

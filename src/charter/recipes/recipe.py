@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,7 +180,11 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
         "gate": MetricGate,
     }
     from charter.models.lora import LoraSettings
+    from charter.training.reward_sources import RewardPart
 
     models["lora"] = LoraSettings
-    inner = next((models[step] for step in reversed(loc[:-1]) if step in models), root)
+    # A list of rewards; without an index behind it, "reward" is the method of that name.
+    path = ["reward[]" if pair[0] == "reward" and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)]
+    models["reward[]"] = RewardPart
+    inner = next((models[step] for step in reversed(path) if step in models), root)
     return list(inner.model_fields)

@@ -11,14 +11,17 @@ from pydantic import ValidationError
 
 from charter.document.marked import Marked, read_yaml
 from charter.errors import UserError
-from charter.feedback.formats import load
+from charter.feedback.formats import load, read_prompts
 from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
+from charter.recipes.rewards import check_rewards
+from charter.recipes.train_stage import run_method
 from charter.records import write_text
 from charter.store.runfolder import RunFolder
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.devices import here
 from charter.training.methods import Trained
+from charter.training.rollouts import RolloutSettings
 from charter.training.settings import TrainSettings
 
 
@@ -28,11 +31,15 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
     Started by torchrun, all processes call it and the first one writes. Raises UserError on wrong input."""
     chosen = method(name)
     settings = _settings(chosen.settings, read_yaml(config) if config else None)
-    rows, unread = load(data).as_kind(CATALOGUE[name].reads)
+    reads = CATALOGUE[name].reads
+    rows: list[Any]
+    rows, unread = read_prompts(data) if reads == "prompts" else load(data).as_kind(reads)
     check_trainable(model)
+    if isinstance(settings, RolloutSettings):
+        check_rewards(settings.reward)
     first = here().first
     with RunFolder(out).locked() if first else nullcontext():
-        trained = chosen.run(model, rows, settings, out)
+        trained = run_method(name, model, rows, settings, out)
         trained.dropped.update(unread)
         if first:
             write_text(out / "dropped.json", json.dumps(dict(trained.dropped), indent=1))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charter.feedback.formats import distinct_prompts
 from charter.models.loading import model_digest, resolve
-from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE
+from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, PROMPTS, RATINGS, SCORED, STEPWISE
+from charter.recipes.rewards import reward_of
 from charter.records import (
     demonstration_from,
     preference_from,
+    prompt_from,
     rated_from,
     rated_sides,
     read_jsonl,
@@ -20,7 +23,9 @@ from charter.records import (
 )
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
-from charter.training.methods import AnySettings
+from charter.training.methods import AnySettings, Trained
+from charter.training.rollouts import RolloutSettings
+from charter.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,20 @@ class _Job:
 
 
 _END = _Job(-1)
+_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    PROMPTS: prompt_from,
+    DEMONSTRATIONS: demonstration_from,
+    PREFERENCES: preference_from,
+    RATINGS: rated_from,
+    SCORED: scored_from,
+    STEPWISE: stepwise_from,
+}
 
 
 def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train `model` on the rows in `data`; returns where the result is, its digest and what was dropped."""
     rows = _rows(data, CATALOGUE[settings.method].reads)
-    trained = method(settings.method).run(model, rows, settings, folder)
+    trained = run_method(settings.method, model, rows, settings, folder)
     return {
         "model": str(trained.model),
         "digest": digest_of(str(trained.model)),
@@ -46,6 +59,14 @@ def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path)
         "steps": trained.result.steps,
         "tokens": trained.result.tokens,
     }
+
+
+def run_method(name: str, model: str, rows: Sequence[Any], settings: TrainSettings, folder: Path) -> Trained:
+    """Run a method on its rows, with the rewards that its settings name if it samples its own completions."""
+    chosen = method(name)
+    if isinstance(settings, RolloutSettings):
+        return chosen.run(model, rows, settings, folder, reward_of(settings.reward))
+    return chosen.run(model, rows, settings, folder)
 
 
 def take_part(train: Sequence[AnySettings]) -> None:
@@ -72,6 +93,8 @@ def digest_of(model: str) -> str:
 def _rows(data: Path, reads: Reads) -> list[Any]:
     if reads == "demonstrations":
         return [demonstration_from(row) for _, row in read_jsonl(data / DEMONSTRATIONS)]
+    if reads == "prompts":
+        return distinct_prompts(read(row) for file, read in _READERS.items() for _, row in read_jsonl(data / file))[0]
     if reads == "scored":
         return [scored_from(row) for _, row in read_jsonl(data / SCORED)]
     if reads == "stepwise":

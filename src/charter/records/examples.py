@@ -1,4 +1,4 @@
-"""What is learned from: a prompt with completions, imitated, compared, rated or scored."""
+"""What is learned from: prompts, alone or with completions that are imitated, compared, rated or scored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.records.messages import Conversation, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt alone, for methods that sample its completions themselves."""
+
+    id: str
+    prompt: Conversation
+    clauses: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,11 @@ class Stepwise:
     labels: tuple[float, ...]
     clauses: tuple[str, ...] = ()
     source: str = ""
+
+
+def prompt_from(row: Mapping[str, Any]) -> Prompt:
+    """The Prompt that `as_row` wrote."""
+    return Prompt(**_fields(row))
 
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:

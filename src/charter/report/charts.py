@@ -167,6 +167,7 @@ class Series:
 
 SERIES = (
     Series("loss", "Loss (nats)"),
+    Series("reward", "Reward of the samples"),
     Series("margin", "Preference margin (β × nats)"),
     Series("accuracy", "Preference accuracy (share of pairs)", foot=0.5),
     Series("tokens_per_second", "Speed (tokens per second)", 0, foot=0.0),

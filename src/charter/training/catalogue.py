@@ -12,7 +12,7 @@ from charter.errors import UserError, nearest
 if TYPE_CHECKING:
     from charter.training.methods.base import Method
 
-Reads = Literal["demonstrations", "preferences", "ratings", "scored", "stepwise"]
+Reads = Literal["demonstrations", "preferences", "ratings", "scored", "stepwise", "prompts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "simpo": Entry("simpo", "preferences", "Length-normalised log-probs and a target margin, without a reference."),
     "orpo": Entry("orpo", "preferences", "Imitation of the chosen side and an odds-ratio term, without a reference."),
     "kto": Entry("kto", "ratings", "Kahneman-Tversky optimisation on single completions found good or bad."),
+    "online_dpo": Entry(
+        "online_dpo", "prompts", "DPO on the policy's own completions, sampled and scored at each step."
+    ),
     "reward": Entry("reward", "preferences", "A reward model from pairs (Bradley-Terry); k heads for doubt.", "reward"),
     "cost": Entry("cost", "preferences", "A cost model for harm: which is worse, and which is harmful.", "reward"),
     "reward_pointwise": Entry("reward_pointwise", "scored", "A reward model from scores, by regression.", "reward"),

@@ -33,6 +33,10 @@ class HeadForm:
     scale: float = 1.0
     cap: float | None = None
 
+    def at(self, temperature: float) -> HeadForm:
+        """The form that gives these logits divided by the temperature: the cap is divided as the scale is."""
+        return HeadForm(self.scale / temperature, self.cap and self.cap / temperature)
+
 
 def head_form(config: Any) -> HeadForm:
     """The form that a transformers config asks for: Cohere multiplies, Granite divides, Gemma 2 caps."""
@@ -63,12 +67,14 @@ class Head:
 class CompletionLogprobs(RowForward):
     """A causal language model whose forward maps a row to completion log-probs.
 
+    temperature: log-probs are of softmax(logits / temperature), the distribution that samples are drawn from at it.
     Raises UserError when body and head do not reproduce the model's own logits (checked once, on a short probe).
     """
 
-    def __init__(self, model: PreTrainedModel, *, fused: bool = True) -> None:
+    def __init__(self, model: PreTrainedModel, *, fused: bool = True, temperature: float = 1.0) -> None:
         super().__init__(model, fused=fused)
-        self._form = head_form(self._inner.config)
+        self.temperature = temperature
+        self._form = head_form(self._inner.config).at(temperature)
         self._verify()
 
     @overload
@@ -126,7 +132,8 @@ class CompletionLogprobs(RowForward):
         theirs = []
         for completion in group.completions:
             whole = torch.tensor([group.prompt + completion], device=self.device)
-            logp = self.model(input_ids=whole).logits[0].float().log_softmax(-1)[len(group.prompt) - 1 : -1]
+            logits = self.model(input_ids=whole).logits[0, len(group.prompt) - 1 : -1].float()
+            logp = (logits / self.temperature).log_softmax(-1)
             theirs.append(logp.gather(1, whole[0, len(group.prompt) :, None])[:, 0])
         self.train(was_training)
         differences = (ours - torch.cat(theirs)).abs()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -25,6 +25,7 @@ from charter.training.metrics import MetricsLog
 from charter.training.optimizer import MasterAdamW, learning_rate
 from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
+from charter.training.source import FixedSource, Source, steps_per_epoch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,20 +33,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """Sums and counts of logged quantities over the rows of a step."""
+    """Sums, counts and peaks of logged quantities over the rows of a step."""
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
 
     def add(self, name: str, total: Tensor | float, count: float) -> None:
         """Add a sum over `count` items."""
         self.sums[name] = self.sums.get(name, 0.0) + float(total)
         self.counts[name] = self.counts.get(name, 0.0) + count
 
+    def peak(self, name: str, value: Tensor | float) -> None:
+        """Keep the largest value of a quantity; its name is no mean's."""
+        self.peaks[name] = max(self.peaks.get(name, -math.inf), float(value))
+
     def join(self, other: Tally) -> None:
         """Add all that another tally holds."""
         for name, total in other.sums.items():
             self.add(name, total, other.counts[name])
+        for name, value in other.peaks.items():
+            self.peak(name, value)
 
     def means(self) -> dict[str, float]:
         """Mean of every quantity."""
@@ -148,8 +156,17 @@ def train(
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
-    devices = here()
     forward = forward or CompletionLogprobs(model)
+    return train_on(FixedSource(groups, objective, settings), forward, settings, folder, title=title, identity=identity)
+
+
+def train_on(
+    source: Source, forward: RowForward, settings: TrainSettings, folder: Path, *, title: str, identity: str = ""
+) -> TrainResult:
+    """`train`, on what `source` gives at each step. What made the step is forgotten by the next one, so that a resumed
+    run needs no more than the weights and the number of the step.
+    """
+    devices = here()
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)
@@ -160,7 +177,7 @@ def train(
         weight_decay=settings.weight_decay,
         devices=devices,
     )
-    fingerprint = _fingerprint(groups, objective, settings, identity)
+    fingerprint = _fingerprint(source, settings, identity)
     if len(set(devices.gathered(fingerprint))) > 1:
         raise UserError(f"{title}: the processes have different data, models or settings. Give all of them the same.")
     saved = load_checkpoint(folder / "checkpoints", fingerprint, devices)
@@ -168,7 +185,7 @@ def train(
     if saved:
         done, tensors = saved
         optimizer.load(tensors)
-    per_epoch = math.ceil(len(groups) / settings.batch_size)
+    per_epoch = steps_per_epoch(source.rows, settings)
     total = per_epoch * settings.epochs
     metrics = MetricsLog(folder, done) if devices.first else None
     begun = time.monotonic()
@@ -178,9 +195,15 @@ def train(
             bar.update(done)
             for step in range(done, total):
                 started = time.monotonic()
-                batch = _batch(groups, settings, step, per_epoch)
-                values, step_tokens = _step(forward, objective, batch, optimizer, settings, step, total, devices)
+                batch = source.batch(step)
+                forward.train()
+                made = time.monotonic()
+                values, step_tokens = _step(
+                    forward, batch.objective, batch.groups, optimizer, settings, step, total, devices
+                )
                 seconds = time.monotonic() - started
+                if batch.values:
+                    values = {**batch.values, **values, "seconds_update": time.monotonic() - made}
                 tokens += step_tokens
                 rate = step_tokens / seconds
                 if metrics is not None:
@@ -194,7 +217,7 @@ def train(
                             "seconds": seconds,
                         },
                     )
-                bar.update(step + 1, f"loss {values['loss']:.3f} · {rate:.0f} tokens/s")
+                bar.update(step + 1, _note(values, rate))
                 if (step + 1) % settings.save_every == 0 or step + 1 == total:
                     save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint, devices)
     finally:
@@ -202,6 +225,11 @@ def train(
             metrics.close()
         forward.eval()
     return TrainResult(total, tokens, time.monotonic() - begun)
+
+
+def _note(values: Mapping[str, float], rate: float) -> str:
+    shown = [f"{name} {values[name]:.3f}" for name in ("loss", "reward") if name in values]
+    return " · ".join([*shown, f"{rate:.0f} tokens/s"])
 
 
 def _step(
@@ -216,6 +244,9 @@ def _step(
 ) -> tuple[dict[str, float], int]:
     # Dropout depends on step and rank alone, so a resumed run draws what an uninterrupted one would have drawn.
     torch.manual_seed(settings.seed * 1_000_003 + step + (devices.rank << 40))
+    rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
+    if not batch:
+        return {"learning_rate": rate}, 0
     weight = sum(objective.weight(group) for group in batch)
     own = _Share()
     if isinstance(objective, BatchObjective):
@@ -245,9 +276,9 @@ def _step(
             f"The loss became {everyone.loss} at step {step + 1} (rows: {', '.join(everyone.bad[:8])}). The last "
             "checkpoint is kept. Lower the learning rate, or look at these rows."
         )
-    rate = learning_rate(step, total, settings.learning_rate, settings.warmup, settings.schedule)
     norm = optimizer.step(rate, settings.max_grad_norm)
-    values = {"loss": everyone.loss, **everyone.tally.means(), "grad_norm": norm, "learning_rate": rate}
+    values = {"loss": everyone.loss, **everyone.tally.means(), **everyone.tally.peaks}
+    values |= {"grad_norm": norm, "learning_rate": rate}
     # Counted as the data has them, however much of them a row could share.
     return values, sum(group.length for group in batch)
 
@@ -258,27 +289,8 @@ def _logprobs(forward: RowForward, objective: object) -> CompletionLogprobs:
     return forward
 
 
-def batches(groups: Sequence[Group], settings: TrainSettings) -> Iterator[list[Group]]:
-    """Every batch of a run in its order, as `train` takes them."""
-    per_epoch = math.ceil(len(groups) / settings.batch_size)
-    for step in range(per_epoch * settings.epochs):
-        yield _batch(groups, settings, step, per_epoch)
-
-
-def _batch(groups: Sequence[Group], settings: TrainSettings, step: int, per_epoch: int) -> list[Group]:
-    epoch, place = divmod(step, per_epoch)
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    start = place * settings.batch_size
-    return [groups[i] for i in order[start : start + settings.batch_size]]
-
-
-def _fingerprint(
-    groups: Sequence[Group], objective: Objective | RowObjective, settings: TrainSettings, identity: str
-) -> str:
+def _fingerprint(source: Source, settings: TrainSettings, identity: str) -> str:
     """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
-    digest = hashlib.sha256(identity.encode())
-    for group in groups:
-        digest.update(repr((group.key, group.prompt, group.completions, objective.weight(group))).encode())
+    digest = hashlib.sha256(f"{identity} {source.digest()}".encode())
     digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
     return digest.hexdigest()

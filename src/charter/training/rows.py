@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from charter.models.template import ChatFormat
-from charter.records import Demonstration, Preference, Rated, Scored
+from charter.records import Conversation, Demonstration, Preference, Prompt, Rated, Scored
 from charter.training.layout import Group
 
 
@@ -52,3 +53,28 @@ def preference_groups(
             else:
                 groups.append(group)
     return groups, dropped
+
+
+@dataclass(frozen=True)
+class PromptIds:
+    """A prompt and its token ids; `key` names the source row."""
+
+    key: str
+    prompt: Conversation
+    ids: tuple[int, ...]
+
+
+def prompt_ids(rows: Sequence[Prompt], format_: ChatFormat, longest: int) -> tuple[list[PromptIds], Counter[str]]:
+    """(prompts of at most `longest` tokens, each once; dropped by reason)."""
+    found: dict[tuple[int, ...], PromptIds] = {}
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        ids = format_.prompt_ids(row.prompt)
+        if len(ids) > longest:
+            dropped[f"prompt longer than {longest} tokens"] += 1
+        elif ids in found:
+            # Its samples would be drawn from the same random streams.
+            dropped["same prompt as an earlier row"] += 1
+        else:
+            found[ids] = PromptIds(row.id, row.prompt, ids)
+    return list(found.values()), dropped

@@ -54,6 +54,18 @@ def logprob_sums(
     return {key: own for part in devices.gathered(sums) for key, own in part.items()}
 
 
+def completion_logprobs(
+    logprobs: CompletionLogprobs, groups: Sequence[Group], row_tokens: int
+) -> dict[str, list[Tensor]]:
+    """Per key, the log-probs of each completion's tokens, fp32 on CPU. Keys must be distinct."""
+    found: dict[str, list[Tensor]] = {}
+    for row, logp_N in _forwards(logprobs, groups, row_tokens):
+        parts = iter(logp_N.cpu().split([len(ids) for group in row.groups for ids in group.completions]))
+        for group in row.groups:
+            found[group.key] = [next(parts).clone() for _ in group.completions]
+    return found
+
+
 def tail_weights(row: Row, alpha: float) -> Tensor:
     """Per completion token (N,), fp32: 1 up to the length of the group's shortest completion, `alpha` beyond.
 

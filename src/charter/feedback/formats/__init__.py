@@ -8,6 +8,7 @@ from charter.feedback.formats.convert import chosen_sides, desirable_ones, score
 from charter.feedback.formats.detect import Kind
 from charter.feedback.formats.files import is_file
 from charter.feedback.formats.preferences import preference_of
+from charter.feedback.formats.prompts import distinct_prompts, read_prompts
 from charter.feedback.formats.reading import (
     Loaded,
     load,
@@ -24,12 +25,14 @@ __all__ = [
     "Loaded",
     "chosen_sides",
     "desirable_ones",
+    "distinct_prompts",
     "is_file",
     "load",
     "parse_transcript",
     "preference_of",
     "read_demonstrations",
     "read_preferences",
+    "read_prompts",
     "read_rated",
     "read_scored",
     "read_stepwise",

@@ -14,6 +14,7 @@ from charter.training.methods.dpo import DpoSettings, train_dpo
 from charter.training.methods.ipo import IpoSettings, train_ipo
 from charter.training.methods.ipo_mean import IpoMeanSettings, train_ipo_mean
 from charter.training.methods.kto import KtoSettings, train_kto
+from charter.training.methods.online_dpo import OnlineDpoSettings, train_online_dpo
 from charter.training.methods.orpo import OrpoSettings, train_orpo
 from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.reward_pointwise import PointwiseSettings, train_reward_pointwise
@@ -35,6 +36,7 @@ AnySettings = Annotated[
     | SimpoSettings
     | OrpoSettings
     | KtoSettings
+    | OnlineDpoSettings
     | RewardSettings
     | CostSettings
     | PointwiseSettings
@@ -53,6 +55,7 @@ __all__ = [
     "IpoSettings",
     "KtoSettings",
     "Method",
+    "OnlineDpoSettings",
     "OrpoSettings",
     "PointwiseSettings",
     "ProcessSettings",
@@ -69,6 +72,7 @@ __all__ = [
     "train_ipo",
     "train_ipo_mean",
     "train_kto",
+    "train_online_dpo",
     "train_orpo",
     "train_reward",
     "train_reward_pointwise",

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charter.errors import UserError
 from charter.records import Preference, write_text
@@ -31,11 +30,12 @@ class Trained:
 class Method:
     """A method: its settings (whose `method` field is its name) and `run(model, rows, settings, folder)`.
 
-    The rows are those that the catalogue names; the result is `folder/model`, and a killed run is resumed.
+    The rows are those that the catalogue names; the result is `folder/model`, and a killed run is resumed. A method
+    that reads prompts samples its own completions and takes the Reward that scores them as a fifth argument.
     """
 
     settings: type[TrainSettings]
-    run: Callable[[str, Sequence[Any], Any, Path], Trained]
+    run: Callable[..., Trained]
 
 
 def need_rows(groups: Sequence[object], rows: Sequence[object], dropped: Counter[str], title: str) -> None:

@@ -1,0 +1,84 @@
+"""Rewards as settings name them: loaded, or only known by what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from charter.errors import UserError
+from charter.judges.registry import judge, judge_names
+from charter.models.loading import named_digest
+from charter.models.reward_head import need_head
+from charter.ports import Reward
+from charter.store.runfolder import file_digest
+from charter.training.catalogue import CATALOGUE
+from charter.training.reward_model import PENALTY, RewardModel
+from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
+
+
+def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
+    """What the settings name, loaded. Raises UserError for what is not there."""
+    return WeightedSum(reward_digest(parts), [(_loaded(part), part.weight) for part in parts])
+
+
+def of_stages(parts: Sequence[RewardPart], models: Mapping[str, str]) -> tuple[RewardPart, ...]:
+    """The parts with the reward models that stages trained (by method) in the place of the stages' names."""
+    return tuple(
+        part if part.stage is None else part.model_copy(update={"stage": None, "model": models[part.stage]})
+        for part in parts
+    )
+
+
+def check_rewards(parts: Sequence[RewardPart], earlier: Collection[str] = ()) -> None:
+    """Raises UserError for a reward that is not there, without loading a model or a judge.
+
+    earlier: methods of the recipe's stages that come before.
+    """
+    for part in parts:
+        if part.stage is not None:
+            if part.stage not in earlier or CATALOGUE[part.stage].gives != "reward":
+                raise UserError(
+                    f'reward: no stage before this one trains a reward model by the method "{part.stage}". Put one '
+                    "there, such as `- method: reward`, or name a reward model's folder with `model:`."
+                )
+        elif part.model is not None:
+            heads = need_head(part.model).heads
+            if part.read != "mean" and heads == 1:
+                raise UserError(f'reward: "{part.model}" has one head, so `read: {part.read}` would be the mean.')
+        elif part.function is not None:
+            function_named(part.function)
+        elif part.judge not in judge_names():
+            judge(str(part.judge))
+
+
+def reward_digest(parts: Sequence[RewardPart]) -> str:
+    """sha256 of what the rewards are: settings, and the content of models and of functions' files."""
+    return hashlib.sha256("\n".join(f"{part!r} {_content(part)}" for part in parts).encode()).hexdigest()
+
+
+def _loaded(part: RewardPart) -> Reward:
+    if part.model is not None:
+        return RewardModel(part.model, part.read, PENALTY if part.penalty is None else part.penalty)
+    if part.function is not None:
+        return FunctionReward(part.function, function_named(part.function))
+    return JudgeReward(judge(str(part.judge)))
+
+
+def _content(part: RewardPart) -> str:
+    if part.model is not None:
+        return named_digest(part.model)
+    if part.function is not None:
+        function_named(part.function)
+        spec = importlib.util.find_spec(part.function.partition(":")[0])
+        origin = spec.origin if spec else None
+        return file_digest(Path(origin)) if origin and Path(origin).is_file() else ""
+    return judge_digest()
+
+
+def judge_digest() -> str:
+    """sha256 of the refusal judge's weights, the only judge so far."""
+    from charter.judges.refusal import WEIGHTS
+
+    return file_digest(WEIGHTS / "refusal.safetensors")
