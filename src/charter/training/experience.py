@@ -27,6 +27,7 @@ class Experience:
     groups: a prompt and its completions each.  scores_C: rewards; NaN where there is none.
     sampled_N: log-probs by what sampled.  old_N: by the forward that trains, with the weights of the rollout; None
     where nothing needs them.  reference_N: by the reference; None without one.  values_N: a critic's, if there is one.
+    costs_C: what a constraint is on; NaN where nobody could say; None without a constraint.
     """
 
     groups: tuple[Group, ...]
@@ -35,6 +36,7 @@ class Experience:
     old_N: Tensor | None = None
     reference_N: Tensor | None = None
     values_N: Tensor | None = None
+    costs_C: Tensor | None = None
 
     @cached_property
     def completions(self) -> Segments:
@@ -81,6 +83,7 @@ def experience(rollouts: Sequence[Rollout]) -> Experience:
         tuple(rollout.group() for rollout in rollouts),
         torch.tensor([math.nan if sample.reward is None else sample.reward for sample in samples]),
         torch.tensor([logp for sample in samples for logp in sample.logprobs]),
+        costs_C=torch.tensor([math.nan if sample.cost is None else sample.cost for sample in samples]),
     )
 
 

@@ -74,6 +74,7 @@ class Sample:
     """A sampled completion: its text, its tokens, and their log-probs (nats) as they were drawn.
 
     finished: False when the length cut it.  reward: None when there is none, with the reason in `unscored`.
+    cost: what a constraint is on; None without one, or when nobody could say.
     """
 
     text: str
@@ -82,6 +83,7 @@ class Sample:
     finished: bool
     reward: float | None
     unscored: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,25 @@ class Rollouts:
     """
 
     def __init__(
-        self, policy: Policy, prompts: Sequence[PromptIds], reward: Reward, settings: RolloutSettings, folder: Path
+        self,
+        policy: Policy,
+        prompts: Sequence[PromptIds],
+        reward: Reward,
+        settings: RolloutSettings,
+        folder: Path,
+        cost: Reward | None = None,
     ) -> None:
         self.prompts, self._reward, self._settings, self._folder = prompts, reward, settings, folder
+        self._cost = cost
         self._model = LocalTextModel.of(policy.model, policy.format.tokenizer)
         self._file: TextIO | None = None
         self._in_vain = 0
 
     def digest(self) -> str:
-        """sha256 of the prompts and of the reward's name."""
+        """sha256 of the prompts and of the names of reward and cost."""
         told = [(one.key, one.ids) for one in self.prompts]
-        return hashlib.sha256(repr((self._reward.name, told)).encode()).hexdigest()
+        names = self._reward.name, self._cost and self._cost.name
+        return hashlib.sha256(repr((names, told)).encode()).hexdigest()
 
     def draw(self, batch: int) -> tuple[list[Rollout], dict[str, float]]:
         """(a rollout of each prompt of that batch, what to log of them). A batch is that of a step where each has one.
@@ -154,6 +164,7 @@ class Rollouts:
             for number, answer in enumerate(own)
         ]
         rewards = _scored(self._reward, rows)
+        costs = [one.reward for one in _scored(self._cost, rows)] if self._cost else [None] * len(rows)
         samples = [
             Sample(
                 answer.text,
@@ -161,8 +172,9 @@ class Rollouts:
                 answer.token_logprobs,
                 answer.finish == "stop",
                 *(_as_it_ended(one, how) if answer.finish != "stop" else (one.reward, one.unscored)),
+                cost,
             )
-            for answer, one in zip(flat, rewards, strict=True)
+            for answer, one, cost in zip(flat, rewards, costs, strict=True)
         ]
         seconds = {"seconds_rollout": sampled - begun, "seconds_scoring": time.monotonic() - sampled}
         n = how.samples
@@ -181,6 +193,7 @@ class Rollouts:
             for number, one in enumerate(rollout.samples):
                 row = {"step": step + 1, "id": rollout.key, "sample": number, "text": one.text}
                 row |= {"reward": one.reward} if one.unscored is None else {"unscored": one.unscored}
+                row |= {} if self._cost is None else {"cost": one.cost}
                 row |= {"finished": one.finished, "tokens": len(one.tokens)}
                 self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
@@ -218,6 +231,9 @@ def sample_values(samples: Sequence[Sample]) -> dict[str, float]:
     rewards = [one.reward for one in samples if one.reward is not None]
     tokens = [len(one.tokens) for one in samples]
     found = {"reward": statistics.fmean(rewards), "reward_std": statistics.pstdev(rewards)} if rewards else {}
+    costs = [one.cost for one in samples if one.cost is not None]
+    if costs:
+        found |= {"cost": statistics.fmean(costs), "costs": len(costs)}
     return {
         **found,
         "finished": statistics.fmean(one.finished for one in samples),

@@ -19,14 +19,14 @@ from charter.records import Prompt
 from charter.training.advantages import batch_std_advantages, dr_grpo_advantages, grpo_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyGradientSettings, PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import ConstrainedSettings, PolicyMethod, train_policy
 from charter.training.surrogate import Aggregation, Surrogate, averaging_of
 
 
-class GrpoSettings(PolicyGradientSettings):
+class GrpoSettings(ConstrainedSettings):
     """Group relative policy optimisation."""
 
-    of_several: ClassVar[tuple[str, ...]] = (*PolicyGradientSettings.of_several, "ratio")
+    of_several: ClassVar[tuple[str, ...]] = (*ConstrainedSettings.of_several, "ratio")
 
     method: Literal["grpo"] = "grpo"
     aggregation: Aggregation = Field(
@@ -74,9 +74,16 @@ def method_of(settings: GrpoSettings) -> PolicyMethod:
     return PolicyMethod("GRPO", lambda found, beta: advantages_of(settings, found, beta), surrogate)
 
 
-def train_grpo(model: str, rows: Sequence[Prompt], settings: GrpoSettings, folder: Path, reward: Reward) -> Trained:
-    """Optimise `model` by GRPO; see `train_policy`."""
-    return train_policy(model, rows, settings, folder, reward, method_of(settings))
+def train_grpo(
+    model: str,
+    rows: Sequence[Prompt],
+    settings: GrpoSettings,
+    folder: Path,
+    reward: Reward,
+    cost: Reward | None = None,
+) -> Trained:
+    """Optimise `model` by GRPO; see `train_policy`. cost: with the settings' `cost`, higher is worse."""
+    return train_policy(model, rows, settings, folder, reward, method_of(settings), cost)
 
 
 METHOD = Method(GrpoSettings, train_grpo)

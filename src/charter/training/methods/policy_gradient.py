@@ -6,6 +6,7 @@ A method says how advantages are made and which Surrogate is minimised.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +21,14 @@ from charter.ports import Reward
 from charter.records import Prompt
 from charter.training.experience import Experience, experience, flat, gap_of, kl_of
 from charter.training.kl import KlControl
+from charter.training.lagrange import Multiplier
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import RowObjective, train_on
 from charter.training.methods.base import Trained, finish
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
+from charter.training.reward_sources import RewardPart
 from charter.training.rl_losses import engine_log_ratio, masked_importance, truncated_importance
 from charter.training.rollouts import Rollouts, RolloutSettings, usable_prompts
 from charter.training.scoring import completion_logprobs
@@ -99,6 +102,32 @@ class PolicyGradientSettings(RolloutSettings):
         return type(self).model_fields[option].default
 
 
+class ConstrainedSettings(PolicyGradientSettings):
+    """A policy gradient that may have a constraint: the mean cost is to stay below a limit."""
+
+    cost: tuple[RewardPart, ...] | None = Field(
+        None, min_length=1, description="What is to stay below cost_limit on average; several are summed."
+    )
+    cost_limit: float = Field(0.0, description="Largest mean cost. With a cost.")
+    multiplier: float = Field(1.0, gt=0, description="Lagrange multiplier at the start. With a cost.")
+    multiplier_rate: float = Field(0.1, gt=0, description="Step size of the multiplier's logarithm. With a cost.")
+    multiplier_max: float | None = Field(None, gt=0, description="Largest multiplier; null is none. With a cost.")
+
+    @model_validator(mode="after")
+    def _a_constraint_is_on_a_cost(self) -> Self:
+        options = ("cost_limit", "multiplier", "multiplier_rate", "multiplier_max")
+        self._unused(self.cost is None, options, "without a cost")
+        if self.multiplier_max is not None and self.multiplier_max < self.multiplier:
+            raise ValueError("multiplier_max must not be below multiplier, where it starts")
+        return self
+
+    def constraint(self) -> Multiplier | None:
+        """The multiplier as it starts; None without a cost."""
+        if self.cost is None:
+            return None
+        return Multiplier(math.log(self.multiplier), self.cost_limit, self.multiplier_rate, self.multiplier_max)
+
+
 @dataclass(frozen=True)
 class PolicyMethod:
     """What tells one critic-free method from another."""
@@ -122,6 +151,7 @@ class PolicyUpdates:
         self._rollouts, self.logprobs, self._start = rollouts, logprobs, start
         self.settings, self.method = settings, method
         self._control = KlControl(settings.beta, settings.kl_target, settings.kl_horizon)
+        self._constraint = settings.constraint() if isinstance(settings, ConstrainedSettings) else None
         self._now: tuple[int, tuple[Group, ...], RowObjective] | None = None
 
     @property
@@ -134,12 +164,13 @@ class PolicyUpdates:
         return self._rollouts.digest()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weight of the KL penalty."""
-        return self._control.tensors()
+        """The weight of the KL penalty, and the multiplier of a constraint."""
+        return self._control.tensors() | (self._constraint.tensors() if self._constraint else {})
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         """As it was."""
         self._control = self._control.restored(saved)
+        self._constraint = self._constraint and self._constraint.restored(saved)
 
     def batch(self, step: int) -> Batch:
         """The part of the rollout whose turn it is; the first draws the rollout."""
@@ -159,6 +190,9 @@ class PolicyUpdates:
         begun = time.monotonic()
         found = with_logprobs(experience(rollouts), self.logprobs, self._start, how)
         values |= {**kl_of(found), **gap_of(found), "seconds_logprobs": time.monotonic() - begun}
+        if self._constraint is not None:
+            found, constrained = self._under_constraint(found, self._constraint)
+            values |= constrained
         in_reward = self._control.beta if how.kl_in == "reward" else 0.0
         objective, advantages_N, more = self.objective(found, in_reward)
         values |= {**more, "zero_advantage": zero_share(advantages_N, found)}
@@ -171,6 +205,20 @@ class PolicyUpdates:
         idle = isinstance(objective, PolicyObjective) and not advantages_N.any() and not method.surrogate.kl_weight
         kept = () if idle else tuple(group for group in found.groups if keep[group.key].any())
         return kept, objective, values
+
+    def _under_constraint(self, found: Experience, constraint: Multiplier) -> tuple[Experience, dict[str, float]]:
+        """(the rollout with its cost in its scores, what to log); the multiplier follows the cost for the next one.
+
+        A completion whose reward or cost is unknown has no score.
+        """
+        if found.costs_C is None:
+            raise ValueError("a constraint needs costs")
+        known_C = found.costs_C[~found.costs_C.isnan()]
+        if len(known_C):
+            self._constraint = constraint.after(float(known_C.double().mean()))
+        return replace(found, scores_C=constraint.joined(found.scores_C, found.costs_C)), {
+            "multiplier": constraint.value
+        }
 
     def objective(self, found: Experience, beta: float) -> tuple[RowObjective, Tensor, dict[str, float]]:
         """(objective of the rollout, advantages (N,), what to log). beta: weight of the KL in the reward."""
@@ -246,6 +294,7 @@ def train_policy(
     folder: Path,
     reward: Reward,
     method: PolicyMethod,
+    cost: Reward | None = None,
 ) -> Trained:
     """Optimise `model` on its own completions of the prompts, by `reward`; the reference is `model` itself.
 
@@ -255,7 +304,7 @@ def train_policy(
     prompts, dropped = usable_prompts(policy, rows, settings, method.title)
     logprobs = CompletionLogprobs(policy.model, temperature=settings.temperature)
     source = PolicyUpdates(
-        Rollouts(policy, prompts, reward, settings, folder),
+        Rollouts(policy, prompts, reward, settings, folder, cost),
         logprobs,
         StartWeights(policy.model) if settings.beta else None,
         settings,

@@ -26,7 +26,7 @@ from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import Tally, train_on
 from charter.training.methods.base import Method, Trained, finish
 from charter.training.methods.policy_gradient import (
-    PolicyGradientSettings,
+    ConstrainedSettings,
     PolicyMethod,
     PolicyUpdates,
     learned_from,
@@ -39,10 +39,10 @@ from charter.training.surrogate import PolicyObjective, Surrogate, of_row
 from charter.training.token_rewards import token_rewards
 
 
-class PpoSettings(PolicyGradientSettings):
+class PpoSettings(ConstrainedSettings):
     """Proximal policy optimisation with a critic."""
 
-    of_several: ClassVar[tuple[str, ...]] = (*PolicyGradientSettings.of_several, "value_clip")
+    of_several: ClassVar[tuple[str, ...]] = (*ConstrainedSettings.of_several, "value_clip")
 
     method: Literal["ppo"] = "ppo"
     samples: int = Field(1, ge=1, description="Completions sampled of each prompt.")
@@ -192,9 +192,17 @@ def actor_critic(settings: PpoSettings, model: str, policy: Policy) -> tuple[Act
     return ActorCritic(policy.model, critic, rate, settings.temperature), digest
 
 
-def train_ppo(model: str, rows: Sequence[Prompt], settings: PpoSettings, folder: Path, reward: Reward) -> Trained:
+def train_ppo(
+    model: str,
+    rows: Sequence[Prompt],
+    settings: PpoSettings,
+    folder: Path,
+    reward: Reward,
+    cost: Reward | None = None,
+) -> Trained:
     """Optimise `model` by PPO on its own completions of the prompts; the reference is `model` itself.
 
+    cost: with the settings' `cost`, higher is worse; one critic learns the value of reward and cost as they are joined.
     The result is `folder/model`; the critic is kept in the checkpoints alone. Raises UserError when no prompt can be
     used, when the critic's tokens are not the policy's, or under torchrun.
     """
@@ -202,7 +210,7 @@ def train_ppo(model: str, rows: Sequence[Prompt], settings: PpoSettings, folder:
     prompts, dropped = usable_prompts(policy, rows, settings, "PPO")
     actor, digest = actor_critic(settings, model, policy)
     source = PpoUpdates(
-        Rollouts(policy, prompts, reward, settings, folder),
+        Rollouts(policy, prompts, reward, settings, folder, cost),
         actor,
         StartWeights(policy.model) if settings.beta else None,
         settings,
