@@ -17,7 +17,7 @@ from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
 NEEDS = {"distill": "teacher: {model}"} | dict.fromkeys(
-    ("online_dpo", "grpo", "rloo", "reinforce_pp", "ppo"), "reward: [{{function: 'rolling:by_length'}}]"
+    ("online_dpo", "grpo", "rloo", "reinforce_pp", "ppo", "best_of_n"), "reward: [{{function: 'rolling:by_length'}}]"
 )
 """What a method has no default for."""
 OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads not in ("scored", "stepwise")]

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from charter.training.methods.base import Method, Trained
+from charter.training.methods.best_of_n import BestOfNSettings, train_best_of_n
 from charter.training.methods.chi_po import ChiPoSettings, train_chi_po
 from charter.training.methods.cost import CostSettings, train_cost
 from charter.training.methods.distill import DistillSettings, train_distill
@@ -45,6 +46,7 @@ AnySettings = Annotated[
     | RlooSettings
     | ReinforcePpSettings
     | PpoSettings
+    | BestOfNSettings
     | RewardSettings
     | CostSettings
     | PointwiseSettings
@@ -55,6 +57,7 @@ AnySettings = Annotated[
 
 __all__ = [
     "AnySettings",
+    "BestOfNSettings",
     "ChiPoSettings",
     "CostSettings",
     "DistillSettings",
@@ -77,6 +80,7 @@ __all__ = [
     "SimpoSettings",
     "SlicSettings",
     "Trained",
+    "train_best_of_n",
     "train_chi_po",
     "train_cost",
     "train_distill",
