@@ -23,8 +23,9 @@ from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import Tally, train_on
 from charter.training.methods import grpo, reinforce_pp, rloo
-from charter.training.methods.policy_gradient import PolicyGradientSettings, PolicyUpdates, importance_of, part_of
+from charter.training.methods.policy_gradient import PolicyUpdates, importance_of, part_of
 from charter.training.policy import Policy, trainable_policy
+from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.reference import StartWeights
 from charter.training.rollouts import Rollouts, usable_prompts
 from charter.training.surrogate import Learned, PolicyObjective
@@ -192,7 +193,10 @@ def test_a_whole_step_is_the_formula_on_the_models_own_logits(base: Path, tmp_pa
     losses = []
     for group in groups:
         end = policy.format.end_of_turn
-        said = [text.decode([t for t in ids if t != end], skip_special_tokens=True) for ids in group.completions]
+        said = [
+            text.decode([t for t in ids if t != end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for ids in group.completions
+        ]
         rewards = torch.tensor([early_letters(Exchange("", (), one)) for one in said])
         advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-3)
         with torch.no_grad():

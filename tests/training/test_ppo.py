@@ -121,7 +121,7 @@ def test_values_are_read_before_their_token_and_do_not_see_it(base: Path, critic
     whole = Group("b", (5, 6, 7), ((8, 9, 10, 11),))
     values_N = completion_values(actor, [first, whole], 8)
     torch.testing.assert_close(values_N[:3], values_N[5:8], atol=1e-5, rtol=1e-5)
-    assert values_N[0] == values_N[3]
+    assert float(values_N[0]) == pytest.approx(float(values_N[3]), abs=1e-6)
     body: Any = actor.critic._body if isinstance(actor.critic, TokenValues) else actor._body
     hidden = body(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).last_hidden_state[0, 2:]
     torch.testing.assert_close(values_N[:3], head(hidden)[:, 0], atol=1e-4, rtol=1e-4)
@@ -140,8 +140,8 @@ def test_the_critic_starts_as_the_reward_model_in_its_units_and_sign(base: Path,
     # The value of one more token is read at the completion's last one, where the reward is.
     values_N = completion_values(actor, [Group("g", prompt, ((*completion, 5),))], 99)
     (rewarded,) = RewardModel(str(folder)).reward([Exchange("e", pairs[0].prompt, "Yes.")])
-    assert float(values_N[-1]) == pytest.approx(-2 * float(rewarded.reward or 0), abs=1e-4)
-    assert abs(float(values_N[-1])) > 1e-3
+    assert float(values_N[-1]) == pytest.approx(-2 * float(rewarded.reward or 0), rel=0.02, abs=1e-3)
+    assert abs(float(values_N[-1])) > 1e-2
 
 
 def test_heads_become_one_in_the_rewards_units() -> None:

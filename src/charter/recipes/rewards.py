@@ -14,7 +14,7 @@ from charter.models.reward_head import need_head
 from charter.ports import Reward
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
-from charter.training.methods.policy_gradient import ConstrainedSettings
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reward_model import PENALTY, RewardModel
 from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
 from charter.training.rollouts import RolloutSettings

@@ -24,7 +24,7 @@ from charter.records import (
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
 from charter.training.methods import AnySettings, Trained
-from charter.training.methods.policy_gradient import ConstrainedSettings
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.rollouts import RolloutSettings
 from charter.training.settings import TrainSettings
 

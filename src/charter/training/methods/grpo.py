@@ -19,7 +19,8 @@ from charter.records import Prompt
 from charter.training.advantages import batch_std_advantages, dr_grpo_advantages, grpo_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import ConstrainedSettings, PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.surrogate import Aggregation, Surrogate, averaging_of
 
 

@@ -26,12 +26,12 @@ from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import Tally, train_on
 from charter.training.methods.base import Method, Trained, finish
 from charter.training.methods.policy_gradient import (
-    ConstrainedSettings,
     PolicyMethod,
     PolicyUpdates,
     learned_from,
 )
 from charter.training.policy import Policy, trainable_policy
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reference import StartWeights
 from charter.training.rl_losses import token_mean, value_loss
 from charter.training.rollouts import Rollouts, usable_prompts

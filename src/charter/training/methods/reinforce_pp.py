@@ -19,7 +19,8 @@ from charter.records import Prompt
 from charter.training.advantages import dr_grpo_advantages, reinforce_pp_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyGradientSettings, PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.rl_losses import token_mean
 from charter.training.surrogate import Surrogate
 from charter.training.token_rewards import token_rewards

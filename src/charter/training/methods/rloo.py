@@ -18,7 +18,8 @@ from charter.records import Prompt
 from charter.training.advantages import rloo_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyGradientSettings, PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.rl_losses import completion_mean
 from charter.training.surrogate import Surrogate
 
