@@ -21,7 +21,7 @@ from charter.records import Exchange
 from charter.training.experience import Experience
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train_on
+from charter.training.loop import Tally, is_kept, train_on
 from charter.training.methods import grpo, reinforce_pp, rloo
 from charter.training.methods.policy_gradient import PolicyUpdates, importance_of, part_of
 from charter.training.policy import Policy, trainable_policy
@@ -353,3 +353,12 @@ def test_experience_is_put_together_by_key(rl: dict[str, Tensor]) -> None:
 def test_options_that_would_do_nothing_are_refused(name: str, wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         settings(name, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("updates", "every", "want"),
+    [(1, 3, [3, 6, 8]), (4, 3, [4, 8]), (2, 5, [6, 8]), (2, 2, [2, 4, 6, 8]), (4, 25, [8])],
+)
+def test_checkpoints_stand_between_rollouts(updates: int, every: int, want: list[int]) -> None:
+    how = settings(update_epochs=updates, save_every=every)
+    assert [done for done in range(1, 9) if is_kept(done, 8, how)] == want

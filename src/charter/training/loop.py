@@ -224,7 +224,7 @@ def train_on(
                         },
                     )
                 bar.update(step + 1, _note(values, rate))
-                if _is_kept(step + 1, total, settings):
+                if is_kept(step + 1, total, settings):
                     state = optimizer.tensors() | {_SOURCE + name: t for name, t in source.tensors().items()}
                     save_checkpoint(folder / "checkpoints", state, step + 1, fingerprint, devices)
     finally:
@@ -234,7 +234,7 @@ def train_on(
     return TrainResult(total, tokens, time.monotonic() - begun)
 
 
-def _is_kept(done: int, total: int, settings: TrainSettings) -> bool:
+def is_kept(done: int, total: int, settings: TrainSettings) -> bool:
     """Whether there is a checkpoint after `done` steps: where `save_every` falls, or at the end of that batch."""
     last = done - settings.updates
     whole = done % settings.updates == 0
