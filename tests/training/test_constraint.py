@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from rolling import PROMPTS, by_length, early_letters, reward_from
+from safetensors.torch import load_file
 from test_policy_gradients import online, settings
 from tiny import tiny_folder
 
@@ -132,3 +133,48 @@ def test_a_cost_model_costs_what_its_reward_lacks(tmp_path: Path) -> None:
 def test_options_that_would_do_nothing_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         settings(**wrong)
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo"])
+def test_a_run_cut_off_between_checkpoints_ends_with_the_same_weights(name: str, base: Path, tmp_path: Path) -> None:
+    """Policy, critic, both optimisers, KL weight and multiplier go on bit by bit; `test_resume.py` does it by SIGKILL."""
+    shared: dict[str, Any] = {"batch_size": 3, "samples": 3, "sample_tokens": 6, "epochs": 2, "save_every": 5}
+    shared |= {"mini_batches": 2, "update_epochs": 2, "beta": 0.1, "kl_in": "reward", "kl_target": 0.01}
+    shared |= {"kl_horizon": 30, "cost": COST, "cost_limit": 0.01, "learning_rate": 1e-2, "seed": 3}
+    shared |= {"lora": {"r": 4, "dropout": 0.2}, "reward": [{"function": "rolling:by_length"}]}
+    how: Any = settings(**shared)
+    if name == "ppo":
+        how = PpoSettings.model_validate({**shared, "critic_learning_rate": 2e-2})
+    run: Any = train_ppo if name == "ppo" else train_grpo
+    scored = 0
+
+    def cut_off(row: Exchange) -> float:
+        nonlocal scored
+        scored += 1
+        if scored > 3 * 9:  # in the fourth rollout, four updates after the checkpoint
+            raise KeyboardInterrupt
+        return by_length(row)
+
+    cut_off.__name__ = "by_length"
+    torch.set_num_threads(1)
+    cost = reward_from(early_letters)
+    with pytest.raises(KeyboardInterrupt):
+        run(str(base), PROMPTS, how, tmp_path / "cut", reward_from(cut_off), cost)
+    assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-00000008"]
+    weights = []
+    for folder in (tmp_path / "cut", tmp_path / "whole"):
+        done = run(str(base), PROMPTS, how, folder, reward_from(by_length), cost)
+        weights.append(load_file(done.model / "adapter_model.safetensors"))
+    assert all(torch.equal(weights[0][key], value) for key, value in weights[1].items())
+    timed = ("seconds", "tokens_per_second")
+    seen = [
+        [{k: v for k, v in row.items() if not k.startswith(timed)} for row in metrics(one)]
+        for one in (tmp_path / "cut", tmp_path / "whole")
+    ]
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 16
+    assert len({row["beta"] for row in seen[0] if "beta" in row}) == 4
+    states = [load_file(next((tmp_path / one / "checkpoints").glob("*/*.safetensors"))) for one in ("cut", "whole")]
+    assert all(torch.equal(states[0][key], value) for key, value in states[1].items())
+    assert {"source.beta", "source.log_value"} < set(states[0])
+    assert any(key.startswith("critic.") for key in states[0]) == (name == "ppo")
