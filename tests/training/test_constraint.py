@@ -137,8 +137,8 @@ def test_options_that_would_do_nothing_are_refused(wrong: dict[str, Any], says: 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo"])
 def test_a_run_cut_off_between_checkpoints_ends_with_the_same_weights(name: str, base: Path, tmp_path: Path) -> None:
-    """Policy, critic, both optimisers, KL weight and multiplier go on bit by bit; `test_resume.py` does it by SIGKILL."""
-    shared: dict[str, Any] = {"batch_size": 3, "samples": 3, "sample_tokens": 6, "epochs": 2, "save_every": 5}
+    """Policy, critic, both optimisers, KL weight and multiplier go on bit by bit; `test_resume.py` kills for it."""
+    shared: dict[str, Any] = {"batch_size": 3, "samples": 3, "sample_tokens": 6, "epochs": 2, "save_every": 7}
     shared |= {"mini_batches": 2, "update_epochs": 2, "beta": 0.1, "kl_in": "reward", "kl_target": 0.01}
     shared |= {"kl_horizon": 30, "cost": COST, "cost_limit": 0.01, "learning_rate": 1e-2, "seed": 3}
     shared |= {"lora": {"r": 4, "dropout": 0.2}, "reward": [{"function": "rolling:by_length"}]}
