@@ -72,7 +72,7 @@ def test_demonstrations_are_the_best_samples_and_are_what_is_trained(base: Path,
 
 
 def test_fine_tuning_on_the_best_raises_the_reward(base: Path, tmp_path: Path) -> None:
-    how = settings(samples=12, sample_tokens=16, lora=None, learning_rate=5e-3, epochs=15, batch_size=6)
+    how = settings(samples=12, sample_tokens=16, lora=None, learning_rate=5e-3, epochs=60, batch_size=6)
     first = train_best_of_n(str(base), PROMPTS, how, tmp_path / "1", reward_from(early_letters))
     train_best_of_n(str(first.model), PROMPTS, how, tmp_path / "2", reward_from(early_letters))
     before, after = (json.loads((tmp_path / n / "best_of_n.json").read_text())["reward"] for n in "12")
