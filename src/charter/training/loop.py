@@ -278,6 +278,7 @@ def _fingerprint(
     """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
     digest = hashlib.sha256(identity.encode())
     for group in groups:
-        digest.update(repr((group.key, group.prompt, group.completions, objective.weight(group))).encode())
+        content = group.key, group.prompt, group.completions, group.turns, objective.weight(group)
+        digest.update(repr(content).encode())
     digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
     return digest.hexdigest()

@@ -27,9 +27,9 @@ class KeptTokens:
     """The TopTokens of many groups in a file, read as they are needed: memory holds a row's."""
 
     def __init__(self, path: Path, groups: Sequence[Group]) -> None:
-        ends = list(accumulate(_tokens(group) for group in groups))
+        ends = list(accumulate(group.predicted for group in groups))
         self._spans: Mapping[str, tuple[int, int]] = {
-            group.key: (end - _tokens(group), end) for group, end in zip(groups, ends, strict=True)
+            group.key: (end - group.predicted, end) for group, end in zip(groups, ends, strict=True)
         }
         self._file = safe_open(str(path), framework="pt")
         self.digest = path.stem
@@ -71,7 +71,7 @@ def kept_tokens(
         )
     content = hashlib.sha256(f"{digest} top {k} of {vocabulary} at {temperature}".encode())
     for group in groups:
-        content.update(repr((group.key, group.prompt, group.completions)).encode())
+        content.update(repr((group.key, group.prompt, group.completions, group.turns)).encode())
     path = folder / f"top-{content.hexdigest()[:32]}.safetensors"
     if not path.exists():
         _compute(reference(), groups, row_tokens, path, k, temperature, vocabulary, title)
@@ -100,7 +100,7 @@ def _compute(
         for indices in pack(groups, row_tokens):
             members = [groups[i] for i in indices]
             top = logprobs(Row(members), lambda head, hidden: top_tokens(head, hidden, k, temperature, vocabulary))
-            columns = [x.cpu().split([_tokens(g) for g in members]) for x in (top.ids_NK, top.logp_NK, top.tail_N)]
+            columns = [x.cpu().split([g.predicted for g in members]) for x in (top.ids_NK, top.logp_NK, top.tail_N)]
             for place, index in enumerate(indices):
                 parts[index] = [column[place] for column in columns]
             bar.update(len(parts))
@@ -109,7 +109,3 @@ def _compute(
     temporary = path.with_suffix(".tmp")
     save_file({"ids": ids.int(), "logprobs": logp, "tail": tail}, str(temporary))
     temporary.replace(path)
-
-
-def _tokens(group: Group) -> int:
-    return sum(map(len, group.completions))
