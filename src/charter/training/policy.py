@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
-from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
+from charter.models.lora import LoraSettings, add_lora, check_same_form, replace_folder, save_adapter
 from charter.models.reward_head import RewardHead
 from charter.models.template import ChatFormat, chat_format
 from charter.training.devices import here
@@ -69,6 +69,7 @@ def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
         model.requires_grad_(True)
         return Policy(model, format_, loaded.digest, None)
     if is_adapter:
+        check_same_form(lora, model.peft_config["default"], name)
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in parameter_name)
         return Policy(model, format_, loaded.digest, str(model.peft_config["default"].base_model_name_or_path))
