@@ -13,6 +13,7 @@ from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
 from charter.training.catalogue import CATALOGUE
+from charter.training.extras import check_installed
 from charter.training.methods import DistillSettings
 
 METRIC_SUITES: Mapping[str, str] = {
@@ -47,6 +48,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
         )
+    for stage in recipe.train:
+        check_installed(stage)
     check_files(recipe)
     check_trainable(recipe.model)
     check_teachers(recipe)

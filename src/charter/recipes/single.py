@@ -18,6 +18,7 @@ from charter.records import write_text
 from charter.store.runfolder import RunFolder
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.devices import here
+from charter.training.extras import check_installed
 from charter.training.methods import Trained
 from charter.training.settings import TrainSettings
 
@@ -30,6 +31,7 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
     settings = _settings(chosen.settings, read_yaml(config) if config else None)
     rows, unread = load(data).as_kind(CATALOGUE[name].reads)
     check_trainable(model)
+    check_installed(settings)
     first = here().first
     with RunFolder(out).locked() if first else nullcontext():
         trained = chosen.run(model, rows, settings, out)

@@ -150,6 +150,11 @@ def train(
             f"{title}: reward models and what learns from whole distributions train in one process so far. Start it "
             "without torchrun."
         )
+    if devices.world > 1 and settings.optimizer != "adamw":
+        raise UserError(
+            f"{title}: `optimizer: {settings.optimizer}` trains in one process so far: its blocks do not follow the "
+            "cuts of the shards. Start it without torchrun, or leave the option out."
+        )
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)
@@ -158,6 +163,7 @@ def train(
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        kind=settings.optimizer,
         devices=devices,
     )
     fingerprint = _fingerprint(groups, objective, settings, identity)
