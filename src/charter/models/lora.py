@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from charter.errors import UserError
+from charter.models.quantize import Quantization
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -30,6 +31,9 @@ class LoraSettings(BaseModel):
     )
     dora: bool = Field(
         False, description="Learn each output's magnitude apart from its direction (Liu et al. 2024, arXiv 2402.09353)."
+    )
+    quantize: Quantization | None = Field(
+        None, description="4bit holds the frozen base in 4 bits (QLoRA; Dettmers et al. 2023), on CUDA."
     )
     rank_stabilised: bool = Field(
         False, description="Scale by alpha / sqrt(r) in the place of alpha / r (Kalajdzievski 2023, arXiv 2312.03732)."
@@ -58,9 +62,14 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, config, autocast_adapter_dtype=False)
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
         except ValueError as error:
             raise UserError(f"LoRA cannot be put on this model: {error} Check `lora.targets`.") from None
+    # On layers of 4 bits there is no dtype to take, and peft makes fp32 ones.
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(model.dtype)
+    return adapted
 
 
 def check_same_form(settings: LoraSettings, config: LoraConfig, name: str) -> None:

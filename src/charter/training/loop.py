@@ -155,6 +155,8 @@ def train(
             f"{title}: `optimizer: {settings.optimizer}` trains in one process so far: its blocks do not follow the "
             "cuts of the shards. Start it without torchrun, or leave the option out."
         )
+    if devices.world > 1 and settings.lora is not None and settings.lora.quantize:
+        raise UserError(f"{title}: 4-bit weights train in one process so far. Start it without torchrun.")
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)

@@ -62,7 +62,10 @@ def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
     """
     folder = resolve(name)
     is_adapter = isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists()
-    loaded = load_model(name, merge=lora is None)
+    quantize = lora.quantize if lora else None
+    loaded = load_model(name, merge=lora is None, quantize=quantize)
+    # What a 4-bit base says is not what the whole one says: nothing that was kept of the one serves the other.
+    digest = f"{loaded.digest} in {quantize}" if quantize else loaded.digest
     format_ = chat_format(loaded.tokenizer)
     model: Any = loaded.model
     if lora is None:
@@ -72,6 +75,6 @@ def trainable_policy(name: str, lora: LoraSettings | None, seed: int) -> Policy:
         check_same_form(lora, model.peft_config["default"], name)
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in parameter_name)
-        return Policy(model, format_, loaded.digest, str(model.peft_config["default"].base_model_name_or_path))
+        return Policy(model, format_, digest, str(model.peft_config["default"].base_model_name_or_path))
     adapted: Any = add_lora(model, lora, seed)
-    return Policy(adapted, format_, loaded.digest, name)
+    return Policy(adapted, format_, digest, name)
