@@ -5,6 +5,7 @@ from __future__ import annotations
 from charter.models.quantize import check_quantizable
 from charter.training.optimizer import eight_bit
 from charter.training.settings import TrainSettings
+from charter.training.trackers import client
 
 
 def check_installed(settings: TrainSettings) -> None:
@@ -12,5 +13,7 @@ def check_installed(settings: TrainSettings) -> None:
     and for 4-bit weights where there is no CUDA device."""
     if settings.optimizer == "adamw_8bit":
         eight_bit()
+    if settings.track is not None:
+        client(settings.track)
     if settings.lora is not None and settings.lora.quantize:
         check_quantizable()

@@ -178,7 +178,9 @@ def train(
         optimizer.load(tensors)
     per_epoch = math.ceil(len(groups) / settings.batch_size)
     total = per_epoch * settings.epochs
-    metrics = MetricsLog(folder, done) if devices.first else None
+    metrics = None
+    if devices.first:
+        metrics = MetricsLog(folder, done, settings.track, fingerprint, settings.model_dump(mode="json"))
     begun = time.monotonic()
     tokens = 0
     try:
@@ -288,5 +290,5 @@ def _fingerprint(
     for group in groups:
         content = group.key, group.prompt, group.completions, group.turns, objective.weight(group)
         digest.update(repr(content).encode())
-    digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
+    digest.update(json.dumps(settings.model_dump(exclude={"save_every", "track"}), sort_keys=True).encode())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charter.models.lora import LoraSettings
 from charter.training.optimizer import Kind, Schedule
+from charter.training.trackers import Track
 
 
 class TrainSettings(BaseModel):
@@ -27,5 +28,6 @@ class TrainSettings(BaseModel):
     row_tokens: int = Field(2048, ge=2, description="Token budget of one forward pass; changes memory, not the loss.")
     gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")
     save_every: int = Field(25, ge=1, description="Optimiser steps between checkpoints.")
+    track: Track | None = Field(None, description="Also send metrics to wandb, mlflow or trackio.")
     seed: int = Field(0, ge=0, description="Data order, adapter start and dropout.")
     lora: LoraSettings | None = Field(LoraSettings(), description="Adapters; null trains all weights.")
