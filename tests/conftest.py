@@ -10,7 +10,8 @@ import pytest
 
 # Read when torch first loads its OpenMP: threads that spin for work slow a shared machine down tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-sys.path.insert(0, str(Path(__file__).parent / "training"))
+for folder in ("training", "evaluation"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 @pytest.fixture(scope="session")

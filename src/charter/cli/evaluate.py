@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from charter.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from charter.evaluation.compare import Comparison
-    from charter.evaluation.gate import Gate, GateResult
-    from charter.models.loading import LocalModel
-    from charter.ports import TextModel
+    from charter.evaluation.regression import Rules
+    from charter.report.outputs import Format
 
 Suites = Annotated[
     str | None, typer.Option(metavar="A,B", help="Suites, comma-separated. All shipped suites when left out.")
@@ -30,6 +25,22 @@ Margins = Annotated[
 ]
 Gains = Annotated[
     list[str] | None, typer.Option("--min-gain", metavar="METRIC=X", help="Needed gain, such as harmful_refused=0.")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--gate", metavar="METRIC", help="Gate exactly these metrics. Repeat for more.")
+]
+Lower = Annotated[
+    list[str] | None, typer.Option("--lower-is-better", metavar="METRIC", help="Less of it is better. Repeatable.")
+]
+SliceBy = Annotated[str, typer.Option(metavar="KEY", help="Key of the samples' metadata that names their slice.")]
+PairBy = Annotated[
+    Literal["auto", "id"], typer.Option(help="auto pairs by question where equal ids carry different ones; id never.")
+]
+Junit = Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML here.")]
+Markdown = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a comment for a pull request here.")]
+Sarif = Annotated[Path | None, typer.Option(metavar="FILE", help="Write SARIF 2.1.0 here.")]
+Html = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a page with the flipped samples side by side here.")
 ]
 
 
@@ -48,9 +59,10 @@ def eval_(
     Example: charter eval smollm2 --suites harmful_requests,knowledge --log-dir runs/eval
     """
     from charter.evaluation.results import read_outcomes
+    from charter.evaluation.sides import measure, suites_named
     from charter.evaluation.summary import summarise
 
-    paths = _evaluate(model, _suite_names(suites), log_dir, limit, seed)
+    paths = measure(model, suites_named(suites), log_dir, limit, seed)
     summaries = summarise(read_outcomes(paths))
     if as_json:
         typer.echo(
@@ -62,6 +74,8 @@ def eval_(
     from rich.console import Console
     from rich.table import Table
 
+    from charter.cli.verdict_table import say_judges
+
     table = Table(title=f"{model}", caption="95% intervals are Wilson's.", title_justify="left")
     for column in ("suite", "metric", "n", "rate", "95% interval", "unscored"):
         left = column in ("suite", "metric")
@@ -71,7 +85,7 @@ def eval_(
         table.add_row(row.suite, row.metric, str(row.n), _percent(row.value), interval, str(row.unscored))
     console = Console()
     console.print(table)
-    _say_judges(console, {row.judge for row in summaries})
+    say_judges(console, {row.judge for row in summaries})
     for path in paths:
         console.print(f"log: {path}", style="dim", soft_wrap=True)
 
@@ -80,185 +94,185 @@ def compare(
     base: Annotated[Path, typer.Argument(metavar="A", help="The base: an Inspect log, or a folder of them.")],
     candidate: Annotated[Path, typer.Argument(metavar="B", help="The candidate: an Inspect log, or a folder.")],
     as_json: AsJson = False,
+    markdown: Markdown = None,
+    html: Html = None,
     margin: Margins = None,
     min_gain: Gains = None,
+    gate: Only = None,
+    lower_is_better: Lower = None,
+    slice_by: SliceBy = "slice",
+    pair_by: PairBy = "auto",
     seed: Seed = 0,
 ) -> None:
     """Set two evaluations side by side, sample by sample. Says what the gate would say; exits 0 in any case.
 
+    The logs may come from any Inspect task.
+
     Example: charter compare runs/eval/base runs/eval/tuned --json
     """
-    from charter.evaluation.compare import compare as compare_outcomes
-    from charter.evaluation.results import read_outcomes
+    from charter.cli.verdict_table import show
+    from charter.evaluation.regression import check
+    from charter.evaluation.sides import read_side
+    from charter.report.outputs import check_places, write_outputs
 
-    rows = compare_outcomes(read_outcomes(base), read_outcomes(candidate), seed)
-    result = _gate(rows, margin, min_gain).decide(rows)
-    _show(rows, result, as_json, f"{base} → {candidate}")
+    files = _files(markdown=markdown, html=html)
+    check_places(files)
+    rules = _rules(margin, min_gain, gate, lower_is_better, pair_by, seed)
+    found = check(read_side(str(base), base, slice_by), read_side(str(candidate), candidate, slice_by), rules)
+    write_outputs(found, files)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        show(found)
 
 
 def regress(
     base: Annotated[str, typer.Argument(metavar="BASE", help="A model name, or Inspect logs (file or folder).")],
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="A model name, or Inspect logs.")],
     suites: Suites = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML here.")] = None,
+    junit: Junit = None,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    markdown: Markdown = None,
+    sarif: Sarif = None,
+    html: Html = None,
+    annotations: Annotated[bool, typer.Option(help="Print GitHub workflow commands, which it shows as notes.")] = False,
     log_dir: Annotated[Path, typer.Option(help="Where the Inspect logs go; finished suites there are kept.")] = Path(
         "runs/regress"
     ),
     limit: Limit = None,
     margin: Margins = None,
     min_gain: Gains = None,
+    gate: Only = None,
+    lower_is_better: Lower = None,
+    slice_by: SliceBy = "slice",
+    pair_by: PairBy = "auto",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Run nothing: say the time, what can be detected, and the odds.")
+    ] = False,
+    discordance: Annotated[
+        float | None, typer.Option(min=0, max=1, help="With --estimate: share of samples taken to change. 0.2.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Evaluate two models, compare them and gate: exit code 0 pass, 1 regressed, 3 inconclusive.
 
-    By default no core metric may fall by 10 points.
+    By default no core metric may fall by 10 points; --margin and --min-gain change that for the metrics they name.
 
     Example: charter regress smollm2 runs/demo/model --junit regress.xml --json regress.json
     """
-    from charter.evaluation.compare import compare as compare_outcomes
-    from charter.evaluation.results import read_outcomes
-    from charter.evaluation.verdicts import junit_xml, result_rows
-    from charter.records import write_text
+    from charter.cli.verdict_table import show
+    from charter.evaluation.comments import workflow_commands
+    from charter.evaluation.regression import check
+    from charter.evaluation.sides import as_logs, measure, read_side, suites_named
+    from charter.report.outputs import check_places, write_outputs
 
-    for path in (junit, json_path):
-        if path is not None and path.is_dir():
-            raise UserError(f"{path}: is a folder. Give the name of a file to write.")
-    names = _suite_names(suites)
+    files = _files(junit=junit, json=json_path, markdown=markdown, sarif=sarif, html=html)
+    check_places(files)
+    rules = _rules(margin, min_gain, gate, lower_is_better, pair_by, seed)
+    names = suites_named(suites)
+    if discordance is not None and not estimate:
+        raise UserError("--discordance is an assumption for --estimate; a run measures it. Leave it out, or add it.")
+    if estimate:
+        if files or annotations or min_gain:
+            raise UserError(
+                "--estimate runs nothing, so there is no result to write, and it reckons with margins only. Leave the "
+                "outputs and --min-gain out."
+            )
+        _estimate((base, candidate), names, log_dir, limit, rules, discordance)
+        return
     sides = []
     for side, name in (("base", base), ("candidate", candidate)):
-        logs = _as_logs(name)
-        sides.append(logs if logs is not None else _evaluate(name, names, log_dir / side, limit, seed))
-    before, after = (read_outcomes(side) for side in sides)
-    if suites:
-        before, after = ([o for o in side if o.suite in names] for side in (before, after))
-    rows = compare_outcomes(before, after, seed)
-    gate = _gate(rows, margin, min_gain)
-    result = gate.decide(rows)
-    if json_path is not None:
-        text = json.dumps({"base": base, "candidate": candidate} | result_rows(rows, result), indent=1)
-        write_text(json_path, text + "\n")
-    if junit is not None:
-        write_text(junit, junit_xml(result))
-    _show(rows, result, False, f"{base} → {candidate}")
-    raise typer.Exit(result.exit_code())
+        logs = as_logs(name)
+        source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed)
+        read = read_side(name, source, slice_by)
+        sides.append(read.only(names) if suites else read)
+    found = check(sides[0], sides[1], rules)
+    write_outputs(found, files)
+    show(found)
+    if annotations:
+        for line in workflow_commands(found):
+            typer.echo(line)
+    raise typer.Exit(found.result.exit_code())
 
 
-def _suite_names(suites: str | None) -> list[str]:
-    from charter.evaluation import suite_names
-
-    known = list(suite_names())
-    wanted = [name.strip() for name in suites.split(",") if name.strip()] if suites is not None else known
-    if not wanted:
-        raise UserError(f"--suites is empty. Give at least one of: {', '.join(known)}.")
-    return list(dict.fromkeys(wanted))
+def _files(**paths: Path | None) -> dict[Format, Path]:
+    return {cast("Format", name): path for name, path in paths.items() if path is not None}
 
 
-def _evaluate(name: str, suites: Sequence[str], log_dir: Path, limit: int | None, seed: int) -> list[Path]:
-    from charter.evaluation.runner import check_request, evaluate
-    from charter.evaluation.suites.samples import load_suite
-    from charter.models.loading import load_model
-    from charter.models.names import is_endpoint, text_model
-    from charter.progress import Bar
+def _rules(
+    margins: list[str] | None,
+    gains: list[str] | None,
+    only: list[str] | None,
+    lower_is_better: list[str] | None,
+    pair_by: Literal["auto", "id"],
+    seed: int,
+) -> Rules:
+    from charter.evaluation.regression import Rules
 
-    check_request(suites, limit)
-    model: LocalModel | TextModel = text_model(name) if is_endpoint(name) or ":" in name else load_model(name)
-    totals = {suite: min(limit or len(load_suite(suite)), len(load_suite(suite))) for suite in suites}
-    finished: dict[str, int] = {}
-    with Bar(f"Evaluating {name}", sum(totals.values()), "samples") as bar:
-
-        def show(suite: str, done: int, _total: int) -> None:
-            finished[suite] = done
-            bar.update(sum(finished.values()), suite)
-
-        return evaluate(model, suites, log_dir, limit=limit, seed=seed, progress=show)
-
-
-def _as_logs(name: str) -> Path | None:
-    """The path, when the name is an Inspect log or a folder of logs rather than a model."""
-    path = Path(name)
-    if path.is_file() and path.suffix in (".eval", ".json"):
-        return path
-    if path.is_dir() and not any((path / config).exists() for config in ("config.json", "adapter_config.json")):
-        return path if next(path.glob("**/*.eval"), None) or next(path.glob("**/*.json"), None) else None
-    return None
+    return Rules(
+        margins=_demands("--margin", margins),
+        gains=_demands("--min-gain", gains),
+        only=tuple(only or ()),
+        lower_is_better=tuple(lower_is_better or ()),
+        pair_by=pair_by,
+        seed=seed,
+    )
 
 
-def _gate(rows: Sequence[Comparison], margins: list[str] | None, gains: list[str] | None) -> Gate:
-    from charter.evaluation.gate import Gate, regression_gate
-
-    if not margins and not gains:
-        return regression_gate(rows)
-    config: dict[str, dict[str, Any]] = {}
-    for option, items in (("margin", margins), ("min_gain", gains)):
-        for item in items or []:
-            metric, _, number = item.partition("=")
-            try:
-                config.setdefault(metric.strip(), {})[option] = float(number)
-            except ValueError:
-                flag = option.replace("_", "-")
-                raise UserError(f'--{flag} "{item}" is not METRIC=NUMBER. Example: --{flag} knowledge=0.05.') from None
-    return Gate.from_config(config, "--margin/--min-gain")
+def _demands(flag: str, items: list[str] | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in items or []:
+        metric, _, number = item.rpartition("=")
+        try:
+            found[metric.strip()] = float(number)
+        except ValueError:
+            raise UserError(f'{flag} "{item}" is not METRIC=NUMBER. Example: {flag} knowledge=0.05.') from None
+    return found
 
 
-def _show(rows: Sequence[Comparison], result: GateResult, as_json: bool, title: str) -> None:
-    if as_json:
-        from charter.evaluation.verdicts import result_rows
-
-        typer.echo(json.dumps(result_rows(rows, result), indent=1))
-        return
+def _estimate(
+    sides: tuple[str, str], suites: list[str], log_dir: Path, limit: int | None, rules: Rules, discordance: float | None
+) -> None:
+    """Print what the check could see, of the base's logs where it is logs, otherwise of the suites."""
     from rich.console import Console
 
+    from charter.evaluation.estimate import DISCORDANCE, DROP, estimate, planned_seconds, planned_sizes, sizes_of_logs
+    from charter.evaluation.runner import check_request
+    from charter.evaluation.sides import as_logs
+    from charter.report.words import duration
+
+    check_request(suites, limit)
+    logs = as_logs(sides[0])
+    sizes = planned_sizes(suites, limit) if logs is None else sizes_of_logs(logs)
+    if rules.only:
+        sizes = {key: n for key, n in sizes.items() if {key[1], "/".join(key)} & set(rules.only)}
+    if not sizes:
+        raise UserError("--estimate: no metric that could be gated is in what was named, so there is nothing to say.")
+    seconds = {
+        f"{side} ({name})": 0.0 if as_logs(name) else planned_seconds(log_dir / side, suites, limit)
+        for side, name in zip(("base", "candidate"), sides, strict=True)
+    }
+    found = estimate(sizes, seconds, rules.margins, DISCORDANCE if discordance is None else discordance)
     console = Console()
-    console.print(_table(rows, result, title))
-    for row in rows:
-        if row.slice is None and row.detectable is not None:
-            seen = f"a change of {100 * row.detectable:.1f} points is visible with 80% power"
-            console.print(f"{row.metric}: with n={row.n} {seen}.", highlight=False)
-        if row.slice is None and row.problem:
-            console.print(f"{row.metric}: {row.problem}.", style="yellow", highlight=False)
-    _say_judges(console, {row.judge for row in rows})
-    colour = {"pass": "green", "regressed": "red", "inconclusive": "yellow"}[result.verdict]
-    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] ({result.reason})", highlight=False)
-
-
-def _table(rows: Sequence[Comparison], result: GateResult, title: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "n", "base", "candidate", "change", "95% interval", "p", "unscored", "verdict"):
-        left = column in ("metric", "verdict")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
-    for row in rows:
-        name = row.metric if row.slice is None else f"  {row.slice}"
-        interval = f"{_points(row.ci_low)} to {_points(row.ci_high)}" if row.ci_low is not None else "–"
-        verdict = result.verdict_of(row) or ("descriptive" if row.descriptive else "")
-        table.add_row(
-            name,
-            str(row.n),
-            _percent(row.base),
-            _percent(row.candidate),
-            _points(row.delta),
-            interval,
-            "–" if row.p is None else f"{row.p:.3g}",
-            str(row.unscored),
-            verdict,
-            style="dim" if row.slice is not None else None,
+    for one in found.metrics:
+        seen = "no change" if one.detectable is None else f"a change of {100 * one.detectable:.1f} points"
+        console.print(
+            f"{one.metric}: n={one.n}, {seen} visible with 80% power among {len(found.metrics)} gated metrics; "
+            f"inconclusive in {one.unchanged[2]:.1%} of runs when nothing changed; a fall of {100 * DROP:g} points "
+            f"ends regressed in {one.dropped[1]:.1%}.",
+            highlight=False,
+            soft_wrap=True,
         )
-    return table
-
-
-def _say_judges(console: Any, judges: set[str | None]) -> None:
-    """The measured agreement of every judge whose scores were shown."""
-    from charter.evaluation.summary import agreement_text
-
-    for name in sorted(name for name in judges if name):
-        console.print(agreement_text(name), highlight=False, soft_wrap=True)
+    for side, needed in found.seconds.items():
+        told = f"at most {duration(needed)}" if needed is not None else "not known: no earlier log of it in --log-dir"
+        console.print(f"Time for the {side}: {told}.", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"If nothing changed: pass {found.passes:.1%}, inconclusive {found.inconclusive:.1%}, regressed "
+        f"{found.regressed:.1%} (if {found.discordance:.0%} of samples change their value by chance).",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charter.errors import UserError
+from charter.errors import UserError, nearest
+from charter.evaluation.logs import LogInfo, log_infos, read_log
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
@@ -24,6 +27,8 @@ class Outcome:
 
     metric: the scorer's name, or "scorer.key" for a scorer that gives several values (just "key" where the key is the
     scorer's own name). label: the judge's word where there is one. seen: whether training had the sample's category.
+    epoch: runs of one suite with other seeds count on. question: a digest of what was asked and of the right answer,
+    empty where that is not known. silent: the model was asked and gave neither text nor a tool call.
     """
 
     suite: str
@@ -39,110 +44,46 @@ class Outcome:
     unscored: str | None = None
     seen: bool | None = None
     judge: str | None = None
+    question: str = ""
+    silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LogInfo:
-    """What a log says of itself: the model, the suite, their digests (ours only) and how it ended."""
-
-    path: Path
-    suite: str
-    model: str
-    created: str
-    status: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_outcomes(source: Path | Sequence[Path]) -> list[Outcome]:
+def read_outcomes(source: Path | Sequence[Path], slice_by: str = "slice") -> list[Outcome]:
     """Every outcome in a log file, a folder of logs, or a list of these.
 
     Samples that the log promised but does not hold (it was interrupted) come back unscored, one outcome per metric.
-    In a folder the newest log of each suite counts. Raises UserError for no log, an unreadable one, a log without
-    samples, or a folder that holds one suite for several models.
+    In a folder the newest log of each suite counts, and with it those that differ only in their seed.
+    slice_by: the key of the samples' metadata that names their slice. Raises UserError for no log, an unreadable one,
+    a log without samples, a folder that holds one suite for several models, or a `slice_by` that no sample has.
     """
-    outcomes: list[Outcome] = []
-    for info in log_infos(source):
-        outcomes += _outcomes_of(_read(info.path), info)
-    return outcomes
-
-
-def log_infos(source: Path | Sequence[Path]) -> list[LogInfo]:
-    """The logs that `read_outcomes` reads, from their headers."""
-    paths = [source] if isinstance(source, Path) else list(source)
-    infos = [info for path in paths for info in _infos_at(path)]
-    by_suite: dict[str, LogInfo] = {}
-    for info in infos:
-        other = by_suite.get(info.suite)
-        if other is not None and other.model != info.model:
+    infos = log_infos(source)
+    logs = [(info, read_log(info.path)) for info in infos]
+    if slice_by != "slice":
+        known = sorted({key for _, log in logs for sample in log.samples or [] for key in sample.metadata or {}})
+        if slice_by not in known:
+            has = ", ".join(known) or "none"
             raise UserError(
-                f'{", ".join(map(str, paths))}: the suite "{info.suite}" is there for two models, {other.model} '
-                f"({other.path.name}) and {info.model} ({info.path.name}). Give one side's logs, or a folder a model."
+                f'{infos[0].path}: no sample has "{slice_by}" in its metadata, so there is nothing to slice by.'
+                f"{nearest(slice_by, known)} Keys there are: {has}."
             )
-        if other is None or info.created > other.created:
-            by_suite[info.suite] = info
-    return list(by_suite.values())
+    return [outcome for info, log in logs for outcome in _outcomes_of(log, info, slice_by)]
 
 
-def _infos_at(path: Path) -> list[LogInfo]:
-    if path.is_dir():
-        files = sorted(
-            file
-            for pattern in ("**/*.eval", "**/*.json")
-            for file in path.glob(pattern)
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-        infos = [info for file in files if (info := _info(file, strict=file.suffix == ".eval")) is not None]
-        if not infos:
-            raise UserError(
-                f"{path}: no Inspect log (.eval or .json) in this folder. Run `charter eval` into it first."
-            )
-        return infos
-    if not path.exists():
-        raise UserError(f"{path}: no such log. Give an Inspect log (.eval or .json) or a folder of logs.")
-    info = _info(path, strict=True)
-    assert info is not None
-    return [info]
-
-
-def _info(path: Path, strict: bool) -> LogInfo | None:
-    try:
-        header = _read(path, header_only=True)
-    except UserError:
-        if strict:
-            raise
-        return None  # a folder may hold other JSON
-    settings = ((header.eval.metadata or {}).get("charter")) or {}
-    suite = header.eval.task.split("/")[-1]
-    return LogInfo(path, suite, header.eval.model, str(header.eval.created), header.status, settings)
-
-
-def _read(path: Path, header_only: bool = False) -> EvalLog:
-    from inspect_ai.log import read_eval_log
-
-    try:
-        return read_eval_log(str(path), header_only=header_only, resolve_attachments=not header_only)
-    except Exception as error:
-        # Zip, JSON and validation errors of many kinds: to the user they are all "not an Inspect log".
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path}: not a readable Inspect log ({reason}). Give a .eval or .json file that Inspect wrote."
-        ) from None
-
-
-def _outcomes_of(log: EvalLog, info: LogInfo) -> list[Outcome]:
+def _outcomes_of(log: EvalLog, info: LogInfo, slice_by: str) -> list[Outcome]:
     samples = log.samples or []
     scorers = _metrics_of(log, samples)
     if not samples and not log.eval.dataset.sample_ids:
         raise UserError(f"{info.path}: the log holds no samples. Run its evaluation again with `log_samples` on.")
     if not scorers:
         raise UserError(f"{info.path}: no sample was scored and no scorer is named. Score it first (`inspect score`).")
-    outcomes = [outcome for sample in samples for outcome in _of_sample(sample, info.suite, scorers)]
+    outcomes = [outcome for sample in samples for outcome in _of_sample(sample, info, scorers, slice_by)]
     present = {(str(sample.id), sample.epoch) for sample in samples}
     for sample_id in log.eval.dataset.sample_ids or []:
-        for epoch in range(1, (log.eval.config.epochs or 1) + 1):
+        for epoch in range(1, info.epochs + 1):
             if (str(sample_id), epoch) not in present:
                 why = f"not run: the log ended {log.status}"
-                outcomes += [Outcome(info.suite, m, str(sample_id), epoch, None, unscored=why) for m in scorers]
+                place = info.epochs_before + epoch
+                outcomes += [Outcome(info.suite, m, str(sample_id), place, None, unscored=why) for m in scorers]
     return outcomes
 
 
@@ -162,33 +103,36 @@ def _without_parents(names: list[str]) -> list[str]:
     return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
 
-def _of_sample(sample: EvalSample, suite: str, metrics: Sequence[str]) -> list[Outcome]:
+def _of_sample(sample: EvalSample, info: LogInfo, metrics: Sequence[str], slice_by: str) -> list[Outcome]:
     found: dict[str, tuple[Any, InspectScore | None]] = {}
     for name, given in (sample.scores or {}).items():
         for key, value in _values(name, given.value):
             found[key] = (value, given)
     metadata = sample.metadata or {}
     completion = sample.output.completion if sample.output and sample.output.choices else ""
+    asked, silent = _question(sample), _silent(sample)
     outcomes = []
     for metric in metrics:
         raw, score = found.get(metric) or found.get(metric.split(".")[0]) or (None, None)
-        value = None if raw is None or isinstance(raw, Mapping) else number(raw)
+        value = None if raw is None or isinstance(raw, Mapping) or sample.invalidation else number(raw)
         detail = (score.metadata or {}) if score is not None else {}
         outcomes.append(
             Outcome(
-                suite=suite,
+                suite=info.suite,
                 metric=metric,
                 sample_id=str(sample.id),
-                epoch=sample.epoch,
+                epoch=info.epochs_before + sample.epoch,
                 value=value,
                 label=_text(detail.get("label")),
-                slice=_text(metadata.get("slice")),
+                slice=_text(metadata.get(slice_by)),
                 clauses=tuple(str(clause) for clause in metadata.get("clauses") or ()),
                 prompt=_prompt(sample),
                 completion=completion,
                 unscored=None if value is not None else _why(sample, score, raw),
                 seen=metadata["seen"] if isinstance(metadata.get("seen"), bool) else None,
                 judge=_text(detail.get("judge")),
+                question=asked,
+                silent=silent,
             )
         )
     return outcomes
@@ -218,6 +162,8 @@ def number(value: Any) -> float | None:
 def _why(sample: EvalSample, score: InspectScore | None, raw: Any) -> str:
     if sample.error is not None:
         return f"error: {sample.error.message.strip().splitlines()[0] if sample.error.message.strip() else 'unknown'}"
+    if sample.invalidation is not None:
+        return f"invalidated: {sample.invalidation.reason or 'no reason given'}"
     if score is None:
         return "the log has no score for this sample"
     if score.explanation or score.reason:
@@ -225,6 +171,29 @@ def _why(sample: EvalSample, score: InspectScore | None, raw: Any) -> str:
     if isinstance(raw, float):
         return "unscored, no reason given"
     return f"the score {raw!r} is not a number"
+
+
+def _question(sample: EvalSample) -> str:
+    """A digest of the prompt, the choices in any order, and the target: letters stand for the choice they name."""
+    asked = [sample.input] if isinstance(sample.input, str) else [f"{m.role}: {m.text}" for m in sample.input]
+    targets = [sample.target] if isinstance(sample.target, str) else list(sample.target)
+    choices = sample.choices or []
+    letters = {chr(ord("A") + place): choice for place, choice in enumerate(choices)}
+    text = json.dumps([asked, sorted(choices), sorted(letters.get(target, target) for target in targets)])
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _silent(sample: EvalSample) -> bool:
+    """Nothing came back: no text, no tool call, nothing but perhaps reasoning. An error is not silence."""
+    if sample.error is not None:
+        return False
+    if sample.output is None or not sample.output.choices:
+        return not any(message.role == "assistant" and message.text.strip() for message in sample.messages)
+    message = sample.output.choices[0].message
+    other = not isinstance(message.content, str) and any(
+        part.type not in ("text", "reasoning") for part in message.content
+    )
+    return not (sample.output.completion.strip() or message.tool_calls or other)
 
 
 def _prompt(sample: EvalSample) -> str:

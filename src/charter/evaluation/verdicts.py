@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree
 
 from charter.evaluation.compare import Comparison
 from charter.evaluation.gate import GateResult
+
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[str, Any]:
@@ -37,10 +40,11 @@ def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[s
     return {"verdict": result.verdict, "reason": result.reason, "metrics": rows}
 
 
-def junit_xml(result: GateResult, name: str = "charter regress") -> str:
+def junit_xml(result: GateResult, name: str = "charter regress", remarks: Sequence[str] = ()) -> str:
     """One test case per gated metric: regressed is a failure, inconclusive an error, so neither looks green.
 
-    A gate over nothing is one errored case, because a report without cases is green in most CI servers.
+    A gate over nothing is one errored case, because a report without cases is green in most CI servers. remarks stand
+    in the output of the whole. Characters that XML cannot hold are replaced.
     """
     cases = [(d.metric, d.verdict, d.reason, d.comparison) for d in result.decisions]
     if not cases:
@@ -60,7 +64,10 @@ def junit_xml(result: GateResult, name: str = "charter regress") -> str:
             kind = "failure" if verdict == "regressed" else "error"
             ElementTree.SubElement(case, kind, message=reason, type=verdict).text = reason
         ElementTree.SubElement(case, "system-out").text = reason
+    if remarks:
+        ElementTree.SubElement(suite, "system-out").text = "\n".join(remarks)
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    text = ElementTree.tostring(root, encoding="unicode")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + _NOT_XML.sub("\ufffd", text) + "\n"

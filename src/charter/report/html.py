@@ -132,7 +132,7 @@ def flips(data: ReportData) -> list[tuple[str, dict[str, int]]]:
 
 def report_html(data: ReportData) -> str:
     """The whole page as text."""
-    script, style = _asset("report.js"), _asset("report.css")
+    script, style = asset("report.js"), asset("report.css")
     aims = [row for row in data.whole() if words.is_aim(data, row)]
     rest = [row for row in data.whole() if row not in aims]
     groups = [
@@ -163,11 +163,12 @@ def report_html(data: ReportData) -> str:
         "small": words.SMALL,
     }
     # Last, so that a stray surrogate in any field cannot make the file impossible to encode.
-    page: str = _template().render(context)
+    page: str = template("report.html.j2").render(context)
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that goes into a page as it is."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
@@ -177,7 +178,8 @@ def _spell_out(value: object) -> object:
 
 
 @cache
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A page's template: everything it prints is escaped, and what cannot be seen is spelled out."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -193,6 +195,8 @@ def _template() -> Any:
         "excerpt": excerpt,
         "rate": words.rate,
         "points": words.points,
+        "level": words.level,
+        "change": words.change,
         "number": words.number,
         "p_value": words.p_value,
         "duration": words.duration,
@@ -201,4 +205,4 @@ def _template() -> Any:
         "join_and": words.join,
     }
     environment.globals |= {"interval": words.interval, "metric_notes": words.METRIC_NOTES}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

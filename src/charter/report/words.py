@@ -87,6 +87,19 @@ def points(value: float | None) -> str:
     return NONE if known is None else signed(100 * known)
 
 
+def level(value: float | None, kind: str) -> str:
+    """A mean: a rate as a percentage, a score on another scale as it is."""
+    return rate(value) if kind != "score" else number(value, 3)
+
+
+def change(value: float | None, kind: str) -> str:
+    """A difference of means: of rates in points, of scores in their unit."""
+    if kind != "score":
+        return points(value)
+    known = finite(value)
+    return NONE if known is None else signed(known, 3)
+
+
 def interval(low: float | None, high: float | None) -> str:
     """A difference's interval in points: '+59.1 to +75.8'."""
     return NONE if finite(low) is None or finite(high) is None else f"{points(low)} to {points(high)}"

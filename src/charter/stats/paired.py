@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESAMPLES = 10_000
+FEW = 10
+"""Below this many samples that behave otherwise than the rest, a bootstrap interval is not trusted alone."""
 _CHUNK = 1_000_000  # resampled cells held at once: 8 MB
 
 
@@ -63,6 +67,31 @@ def paired_bootstrap(
     ranks = norm.cdf(bias + (bias + tails) / (1 - acceleration * (bias + tails)))
     low, high = np.quantile(means_R, ranks)
     return float(low), float(high)
+
+
+def paired_mean(
+    differences: Sequence[float], span: float, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Interval for the mean of per-sample differences of scores whose values lie `span` apart at most.
+
+    The bootstrap cannot see what it was not shown: where (nearly) all differences are equal it says that nothing else
+    could have happened, even of two samples. So where fewer than FEW differ from the most common one, the interval is
+    at least as wide as what n samples leave open when none of them changed: z^2 / (n + z^2) of the span on both sides
+    (Tango's limit at no discordant pair, 1998). With span 0 nothing is known of the scale: (-inf, inf).
+    Raises ValueError on a value that is not finite.
+    """
+    from charter.stats.intervals import z_of
+
+    n = len(differences)
+    if span <= 0 or n < 2:
+        return -math.inf, math.inf
+    low, high = paired_bootstrap(differences, level, resamples, seed)
+    if n - Counter(round(d, 12) for d in differences).most_common(1)[0][1] >= FEW:
+        return low, high
+    mean = math.fsum(differences) / n
+    z = z_of(level)
+    unseen = span * z * z / (n + z * z)
+    return min(low, mean - unseen), max(high, mean + unseen)
 
 
 def sign_flip(differences: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> float:

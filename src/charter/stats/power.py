@@ -83,6 +83,34 @@ def noninferiority_power(n: int, margin: float, discordance: float, delta: float
     return float(np.sum(weight[_above(gained, lost, n, -margin, level)]))
 
 
+def kept_chances(
+    n: int, margin: float, discordance: float, delta: float = 0.0, alpha: float = 0.05, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Chances of (pass, regressed, inconclusive) by `charter.stats.noninferiority.kept`, given the true `delta`.
+
+    alpha: at which a fall is shown; divide it by the number of metrics gated together for Holm's worst case.
+    """
+    import numpy as np
+    from scipy.stats import binom, multinomial
+
+    _check(n, delta, discordance)
+    if n == 0:
+        return 0.0, 0.0, 1.0
+    gained_p, lost_p = (discordance + delta) / 2, (discordance - delta) / 2
+    gained_GL, lost_GL = np.meshgrid(_likely(n, gained_p), _likely(n, lost_p), indexing="ij")
+    possible = gained_GL + lost_GL <= n
+    gained, lost = gained_GL[possible], lost_GL[possible]
+    rest = np.clip([gained_p, lost_p, 1 - gained_p - lost_p], 0, 1)
+    weight = multinomial.pmf(np.stack([gained, lost, n - gained - lost], axis=-1), n, rest)
+    passes = _above(gained, lost, n, -margin, level)
+    falls = (lost > gained) & (2 * binom.cdf(np.minimum(gained, lost), gained + lost, 0.5) <= alpha)
+    # The upper limit lies below -margin where the lower limit of the mirrored table lies above it.
+    falls |= _above(lost, gained, n, margin, level)
+    passed = float(np.sum(weight[passes]))
+    regressed = float(np.sum(weight[~passes & falls]))
+    return passed, regressed, max(0.0, 1 - passed - regressed)
+
+
 def _above(gained: IntArray, lost: IntArray, n: int, bound: float, level: float) -> NDArray[np.bool_]:
     """Where Tango's lower limit lies above `bound`: its score test rejects that difference, upwards."""
     import numpy as np
