@@ -19,6 +19,7 @@ from charter.progress import Bar
 from charter.training.body import RowForward
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.devices import Devices, here
+from charter.training.extras import check_processes
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
@@ -166,6 +167,7 @@ def train_on(
     """`train`, on what `source` gives at each step. What made the step is forgotten by the next one, so that a resumed
     run needs no more than the weights and the number of the step.
     """
+    check_processes(settings)
     devices = here()
     devices.shard(forward)
     forward.train()
@@ -175,6 +177,7 @@ def train_on(
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        kind=settings.optimizer,
         devices=devices,
     )
     fingerprint = _fingerprint(source, settings, identity)
@@ -187,7 +190,8 @@ def train_on(
         optimizer.load(tensors)
     per_epoch = steps_per_epoch(source.rows, settings)
     total = per_epoch * settings.epochs
-    metrics = MetricsLog(folder, done) if devices.first else None
+    told = settings.model_dump(mode="json")
+    metrics = MetricsLog(folder, done, settings.track, fingerprint, told) if devices.first else None
     begun = time.monotonic()
     tokens = 0
     try:
@@ -292,5 +296,5 @@ def _logprobs(forward: RowForward, objective: object) -> CompletionLogprobs:
 def _fingerprint(source: Source, settings: TrainSettings, identity: str) -> str:
     """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
     digest = hashlib.sha256(f"{identity} {source.digest()}".encode())
-    digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
+    digest.update(json.dumps(settings.model_dump(exclude={"save_every", "track"}), sort_keys=True).encode())
     return digest.hexdigest()

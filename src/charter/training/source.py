@@ -69,7 +69,8 @@ class FixedSource:
         """sha256 of the groups and of how much each counts."""
         digest = hashlib.sha256()
         for group in self.groups:
-            digest.update(repr((group.key, group.prompt, group.completions, self.objective.weight(group))).encode())
+            content = group.key, group.prompt, group.completions, group.turns, self.objective.weight(group)
+            digest.update(repr(content).encode())
         return digest.hexdigest()
 
     def batch(self, step: int) -> Batch:
