@@ -16,7 +16,9 @@ from charter.recipes.single import train_single
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
-NEEDS = {"distill": "teacher: {model}", "online_dpo": "reward: [{{function: 'rolling:by_length'}}]"}
+NEEDS = {"distill": "teacher: {model}"} | dict.fromkeys(
+    ("online_dpo", "grpo", "rloo", "reinforce_pp", "ppo", "best_of_n"), "reward: [{{function: 'rolling:by_length'}}]"
+)
 """What a method has no default for."""
 OF_PAIRS = [name for name, entry in CATALOGUE.items() if entry.reads not in ("scored", "stepwise")]
 HEAD = "recipe: 1\nname: tiny\nmodel: {model}\nsuites: []\ndata: {{files: [{{path: {data}, holdout: 0.2}}]}}\ntrain:\n"

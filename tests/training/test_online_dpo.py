@@ -201,7 +201,7 @@ def test_a_run_that_nothing_scores_stops_and_says_why(base: Path, tmp_path: Path
     def broken(_: Exchange) -> float:
         raise ConnectionError("the judge is down")
 
-    with pytest.raises(Unfinished, match=r"last 5 steps up to step 5 .*the judge is down"):
+    with pytest.raises(Unfinished, match=r"last 5 rollouts up to step 5 .*the judge is down"):
         train_online_dpo(str(base), PROMPTS, settings(epochs=9), tmp_path, reward_from(broken))
     assert [row["unscored"] for row in metrics(tmp_path)] == [9] * 4
 

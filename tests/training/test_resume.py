@@ -23,13 +23,17 @@ from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.methods import (
     DistillSettings,
     DpoSettings,
+    GrpoSettings,
     KtoSettings,
+    PpoSettings,
     RewardSettings,
     SftSettings,
     train_distill,
     train_dpo,
+    train_grpo,
     train_kto,
     train_online_dpo,
+    train_ppo,
     train_reward,
     train_sft,
 )
@@ -56,6 +60,19 @@ REWARD = RewardSettings.model_validate({**DPO.model_dump(include=set(TrainSettin
 ONLINE = online_settings(
     epochs=30, save_every=3, learning_rate=1e-2, sample_tokens=6, lora={"r": 4, "dropout": 0.2}, temperature=0.9
 )
+# Four updates a rollout, checkpoints asked for inside them, and a KL weight that moves with each rollout.
+GRPO = GrpoSettings.model_validate(
+    {
+        **ONLINE.model_dump(include=set(TrainSettings.model_fields) | {"sample_tokens", "temperature", "reward"}),
+        **{"samples": 3, "mini_batches": 2, "update_epochs": 2, "epochs": 8, "batch_size": 3},
+        **{"beta": 0.1, "kl_in": "reward", "kl_target": 0.01, "kl_horizon": 30},
+    }
+)
+# Two optimisers, of policy and critic.
+PPO = PpoSettings.model_validate(
+    GRPO.model_dump(exclude={"method", "aggregation", "advantage_scale", "epsilon", "ratio"})
+    | {"critic_learning_rate": 0.02}
+)
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -76,6 +93,10 @@ def run(method: str, base: Path, folder: Path) -> None:
         train_kto(str(base), rated, KTO, folder)
     elif method == "online_dpo":
         train_online_dpo(str(base), PROMPTS, ONLINE, folder, reward_from(early_letters))
+    elif method == "ppo":
+        train_ppo(str(base), PROMPTS, PPO, folder, reward_from(early_letters))
+    elif method == "grpo":
+        train_grpo(str(base), PROMPTS, GRPO, folder, reward_from(early_letters))
     else:
         pairs = [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Yes, {i}.", f"No {i}") for i in range(8)]
         if method == "reward":
@@ -113,11 +134,14 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo"])
+@pytest.mark.parametrize(
+    "method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo", "grpo", "ppo"]
+)
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
-    assert 8 <= logged < STEPS
+    steps = STEPS + 4 * (method in ("grpo", "ppo"))
+    assert 8 <= logged < steps
     assert not (tmp_path / "killed" / "model").exists()
     threads = torch.get_num_threads()
     try:
@@ -125,7 +149,7 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
         run(method, base, tmp_path / "whole")
     finally:
         torch.set_num_threads(threads)
-    assert steps_of(tmp_path / "killed") == list(range(1, STEPS + 1))
+    assert steps_of(tmp_path / "killed") == list(range(1, steps + 1))
     names = ["model.safetensors" if method == "sft" else "adapter_model.safetensors"]
     for name in [*names, "reward_head.safetensors"] if method == "reward" else names:
         resumed, whole = (load_file(tmp_path / which / "model" / name) for which in ("killed", "whole"))
@@ -137,10 +161,10 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
         for which in ("killed", "whole")
     ]
     assert losses[0] == losses[1]
-    if method == "online_dpo":
+    if method in ("online_dpo", "grpo", "ppo"):
         samples = [(tmp_path / which / "samples.jsonl").read_text() for which in ("killed", "whole")]
         assert samples[0] == samples[1]
-        assert samples[0].count("\n") == STEPS * 3 * 3
+        assert samples[0].count("\n") == (STEPS if method == "online_dpo" else 16) * 3 * 3
 
 
 def test_half_a_line_and_later_lines_are_dropped_at_a_resume(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def _notes(loaded: Loaded) -> list[str]:
             "trained: only the last turn is. Give the messages weights to have sft train them."
         )
     if loaded.format.kind is None:
-        notes.append("Prompts without completions: methods that sample their own read them, such as online_dpo.")
+        notes.append("Prompts without completions: methods that sample their own read them, such as grpo.")
     if loaded.format.kind == "scored":
         names = sorted({name for record in loaded.records for name in getattr(record, "scores", ())})
         notes.append(f"Scores: {', '.join(names)}. Pairs are the best completion of a prompt against its worst.")

@@ -22,14 +22,14 @@ from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
-from charter.recipes.rewards import judge_digest, of_stages, reward_digest
+from charter.recipes.rewards import aims_of, judge_digest, reward_digest, with_stages
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import here
-from charter.training.methods import DistillSettings
+from charter.training.methods import DistillSettings, PpoSettings
 from charter.training.rollouts import RolloutSettings
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class _Alignment:
         rewards: dict[str, str] = {}
         for number, settings in enumerate(self.recipe.train):
             if isinstance(settings, RolloutSettings):
-                settings = settings.model_copy(update={"reward": of_stages(settings.reward, rewards)})
+                settings = with_stages(settings, rewards)
             config = {
                 "model": digest,
                 "data": data.result["digests"],
@@ -167,8 +167,10 @@ class _Alignment:
             }
             if isinstance(settings, DistillSettings):
                 config["teacher"] = named_digest(settings.teacher)
+            if isinstance(settings, PpoSettings) and settings.critic_model is not None:
+                config["critic"] = named_digest(settings.critic_model)
             if isinstance(settings, RolloutSettings):
-                config["reward"] = reward_digest(settings.reward)
+                config["reward"] = reward_digest(aims_of(settings))
 
             def work(
                 folder: Path, number: int = number, settings: Any = settings, model: str = model

@@ -13,7 +13,7 @@ from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
-from charter.recipes.rewards import check_rewards
+from charter.recipes.rewards import aims_of, check_rewards
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import launched
 from charter.training.extras import check_installed
@@ -62,7 +62,7 @@ def check_recipe(recipe: Recipe) -> None:
         if isinstance(stage, RolloutSettings):
             if launched()[1] > 1:
                 raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
-            check_rewards(stage.reward, [before.method for before in recipe.train[:number]])
+            check_rewards(aims_of(stage), [before.method for before in recipe.train[:number]])
 
 
 def check_teachers(recipe: Recipe) -> None:

@@ -183,8 +183,10 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     from charter.training.reward_sources import RewardPart
 
     models["lora"] = LoraSettings
-    # A list of rewards; without an index behind it, "reward" is the method of that name.
-    path = ["reward[]" if pair[0] == "reward" and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)]
+    # A list of rewards or costs; without an index behind it, each is the method of that name.
+    path = [
+        "reward[]" if pair[0] in ("reward", "cost") and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)
+    ]
     models["reward[]"] = RewardPart
     inner = next((models[step] for step in reversed(path) if step in models), root)
     return list(inner.model_fields)

@@ -14,13 +14,37 @@ from charter.models.reward_head import need_head
 from charter.ports import Reward
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reward_model import PENALTY, RewardModel
 from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
+from charter.training.rollouts import RolloutSettings
 
 
 def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
     """What the settings name, loaded. Raises UserError for what is not there."""
     return WeightedSum(reward_digest(parts), [(_loaded(part), part.weight) for part in parts])
+
+
+def cost_of(parts: Sequence[RewardPart]) -> WeightedSum:
+    """What the settings name as costs, loaded: of a cost model its cost, of anything else its number."""
+    loaded = [(_loaded(part), part.weight) for part in parts]
+    signed = [
+        (one, -weight if isinstance(one, RewardModel) and one.kind == "cost" else weight) for one, weight in loaded
+    ]
+    return WeightedSum(reward_digest(parts), signed)
+
+
+def aims_of(settings: RolloutSettings) -> tuple[RewardPart, ...]:
+    """All that settings name to be scored by: rewards, and the costs of a constraint."""
+    return settings.reward + ((settings.cost or ()) if isinstance(settings, ConstrainedSettings) else ())
+
+
+def with_stages(settings: RolloutSettings, models: Mapping[str, str]) -> RolloutSettings:
+    """The settings with `of_stages` for rewards and costs."""
+    update = {"reward": of_stages(settings.reward, models)}
+    if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
+        update["cost"] = of_stages(settings.cost, models)
+    return settings.model_copy(update=update)
 
 
 def of_stages(parts: Sequence[RewardPart], models: Mapping[str, str]) -> tuple[RewardPart, ...]:

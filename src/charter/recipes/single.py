@@ -14,7 +14,7 @@ from charter.errors import UserError, nearest
 from charter.feedback.formats import load, read_prompts
 from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
-from charter.recipes.rewards import check_rewards
+from charter.recipes.rewards import aims_of, check_rewards
 from charter.recipes.train_stage import run_method
 from charter.records import write_text
 from charter.store.runfolder import RunFolder
@@ -44,7 +44,7 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
     check_trainable(model)
     check_installed(settings)
     if isinstance(settings, RolloutSettings):
-        check_rewards(settings.reward)
+        check_rewards(aims_of(settings))
     first = here().first
     with RunFolder(out).locked() if first else nullcontext():
         trained = run_method(name, model, rows, settings, out)

@@ -10,7 +10,7 @@ from typing import Any
 from charter.feedback.formats import distinct_prompts
 from charter.models.loading import model_digest, resolve
 from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, PROMPTS, RATINGS, SCORED, STEPWISE
-from charter.recipes.rewards import reward_of
+from charter.recipes.rewards import cost_of, reward_of
 from charter.records import (
     demonstration_from,
     preference_from,
@@ -24,6 +24,7 @@ from charter.records import (
 from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
 from charter.training.methods import AnySettings, Trained
+from charter.training.policy_settings import ConstrainedSettings
 from charter.training.rollouts import RolloutSettings
 from charter.training.settings import TrainSettings
 
@@ -64,6 +65,8 @@ def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path)
 def run_method(name: str, model: str, rows: Sequence[Any], settings: TrainSettings, folder: Path) -> Trained:
     """Run a method on its rows, with the rewards that its settings name if it samples its own completions."""
     chosen = method(name)
+    if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
+        return chosen.run(model, rows, settings, folder, reward_of(settings.reward), cost_of(settings.cost))
     if isinstance(settings, RolloutSettings):
         return chosen.run(model, rows, settings, folder, reward_of(settings.reward))
     return chosen.run(model, rows, settings, folder)

@@ -68,6 +68,13 @@ class RowForward(nn.Module):
         device: torch.device = self._head.weight.device
         return device
 
+    def trained_parts(self) -> list[tuple[str, float, list[nn.Parameter]]]:
+        """What is optimised apart, each with moments and a gradient norm of its own.
+
+        Per part: (prefix of its names in a checkpoint, factor of the learning rate, trained weights).
+        """
+        return [("", 1.0, [weight for weight in self.parameters() if weight.requires_grad])]
+
     def checkpoint_gradients(self, wanted: bool) -> None:
         """Recompute layers in backward (less memory, more time), or stop doing so.
 

@@ -45,6 +45,11 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
     "online_dpo": Entry(
         "online_dpo", "prompts", "DPO on the policy's own completions, sampled and scored at each step."
     ),
+    "grpo": Entry("grpo", "prompts", "Policy gradient on groups of samples: GRPO, Dr. GRPO, DAPO, GSPO, named apart."),
+    "rloo": Entry("rloo", "prompts", "Policy gradient on whole completions against the mean of the others (RLOO)."),
+    "reinforce_pp": Entry("reinforce_pp", "prompts", "Policy gradient on rewards per token, whitened over the batch."),
+    "ppo": Entry("ppo", "prompts", "PPO: a policy gradient with a critic, apart or on the policy's body."),
+    "best_of_n": Entry("best_of_n", "prompts", "Fine-tuning on the best of n samples of each prompt."),
     "reward": Entry("reward", "preferences", "A reward model from pairs (Bradley-Terry); k heads for doubt.", "reward"),
     "cost": Entry("cost", "preferences", "A cost model for harm: which is worse, and which is harmful.", "reward"),
     "reward_pointwise": Entry("reward_pointwise", "scored", "A reward model from scores, by regression.", "reward"),

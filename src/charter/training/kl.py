@@ -10,6 +10,7 @@ that of KL(policy || reference) in expectation, k3's that of KL(reference || pol
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -87,6 +88,6 @@ class KlControl:
         """What a checkpoint keeps: float64, so that a resumed run goes on bit by bit."""
         return {"beta": torch.tensor(self.beta, dtype=torch.float64)}
 
-    def restored(self, tensors: dict[str, Tensor]) -> KlControl:
+    def restored(self, tensors: Mapping[str, Tensor]) -> KlControl:
         """This control as it was when `tensors` were made."""
         return replace(self, beta=float(tensors["beta"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,6 +56,6 @@ class Multiplier:
         """What a checkpoint keeps: float64, so that a resumed run goes on bit by bit."""
         return {"log_value": torch.tensor(self.log_value, dtype=torch.float64)}
 
-    def restored(self, tensors: dict[str, Tensor]) -> Multiplier:
+    def restored(self, tensors: Mapping[str, Tensor]) -> Multiplier:
         """This multiplier as it was when `tensors` were made."""
         return replace(self, log_value=float(tensors["log_value"]))

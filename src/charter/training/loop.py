@@ -23,13 +23,16 @@ from charter.training.extras import check_processes
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
-from charter.training.optimizer import MasterAdamW, learning_rate
+from charter.training.optimizer import Optimizers, learning_rate
 from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
 from charter.training.source import FixedSource, Source, steps_per_epoch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_SOURCE = "source."
+"""What a source's tensors are called in a checkpoint, beside the optimiser's."""
 
 
 @dataclass
@@ -164,16 +167,18 @@ def train(
 def train_on(
     source: Source, forward: RowForward, settings: TrainSettings, folder: Path, *, title: str, identity: str = ""
 ) -> TrainResult:
-    """`train`, on what `source` gives at each step. What made the step is forgotten by the next one, so that a resumed
-    run needs no more than the weights and the number of the step.
+    """`train`, on what `source` gives at each step.
+
+    Checkpoints stand between batches, never between several updates on one: a batch that was sampled need not be kept,
+    as the weights of its start and the number of the step make it again. A kill costs at most one batch more.
     """
     check_processes(settings)
     devices = here()
     devices.shard(forward)
     forward.train()
     forward.checkpoint_gradients(settings.gradient_checkpointing)
-    optimizer = MasterAdamW(
-        [p for p in forward.parameters() if p.requires_grad],
+    optimizer = Optimizers(
+        forward.trained_parts(),
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
@@ -188,7 +193,8 @@ def train_on(
     if saved:
         done, tensors = saved
         optimizer.load(tensors)
-    per_epoch = steps_per_epoch(source.rows, settings)
+        source.restore({name[len(_SOURCE) :]: t for name, t in tensors.items() if name.startswith(_SOURCE)})
+    per_epoch = steps_per_epoch(source.rows, settings) * settings.updates
     total = per_epoch * settings.epochs
     told = settings.model_dump(mode="json")
     metrics = MetricsLog(folder, done, settings.track, fingerprint, told) if devices.first else None
@@ -222,13 +228,21 @@ def train_on(
                         },
                     )
                 bar.update(step + 1, _note(values, rate))
-                if (step + 1) % settings.save_every == 0 or step + 1 == total:
-                    save_checkpoint(folder / "checkpoints", optimizer.tensors(), step + 1, fingerprint, devices)
+                if is_kept(step + 1, total, settings):
+                    state = optimizer.tensors() | {_SOURCE + name: t for name, t in source.tensors().items()}
+                    save_checkpoint(folder / "checkpoints", state, step + 1, fingerprint, devices)
     finally:
         if metrics is not None:
             metrics.close()
         forward.eval()
     return TrainResult(total, tokens, time.monotonic() - begun)
+
+
+def is_kept(done: int, total: int, settings: TrainSettings) -> bool:
+    """Whether there is a checkpoint after `done` steps: where `save_every` falls, or at the end of that batch."""
+    last = done - settings.updates
+    whole = done % settings.updates == 0
+    return done == total or (whole and done // settings.save_every > last // settings.save_every)
 
 
 def _note(values: Mapping[str, float], rate: float) -> str:
@@ -240,7 +254,7 @@ def _step(
     forward: RowForward,
     objective: Objective | RowObjective,
     batch: Sequence[Group],
-    optimizer: MasterAdamW,
+    optimizer: Optimizers,
     settings: TrainSettings,
     step: int,
     total: int,

@@ -7,7 +7,7 @@ added to a large sum. Masters and sums are fp32; the bf16 weights are re-cast fr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -106,6 +106,45 @@ class MasterAdamW:
 def eight_bit() -> Any:
     """The library of the 8-bit moments. Raises UserError when it is not installed."""
     return require("bitsandbytes", "`optimizer: adamw_8bit`")
+
+
+class Optimizers:
+    """A MasterAdamW for each part of what is trained, each with moments and a gradient norm of its own.
+
+    parts: (prefix of its names in a checkpoint, factor of the learning rate, weights); no two prefixes are equal.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[str, float, Sequence[nn.Parameter]]],
+        *,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        kind: Kind = "adamw",
+        devices: Devices = Devices(),
+    ) -> None:
+        how: dict[str, Any] = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "kind": kind}
+        self._parts = [(prefix, factor, MasterAdamW(own, **how, devices=devices)) for prefix, factor, own in parts]
+
+    def accumulate(self) -> None:
+        """Move the gradients of one backward pass into the fp32 sums."""
+        for _, _, one in self._parts:
+            one.accumulate()
+
+    def step(self, lr: float, max_grad_norm: float) -> float:
+        """Clip each part to `max_grad_norm`, update, re-cast. Returns the first part's norm before."""
+        norms = [one.step(lr * factor, max_grad_norm) for _, factor, one in self._parts]
+        return norms[0]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Masters and moments of all, for a checkpoint."""
+        return {prefix + name: value for prefix, _, one in self._parts for name, value in one.tensors().items()}
+
+    def load(self, saved: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` gave."""
+        for prefix, _, one in self._parts:
+            one.load({name[len(prefix) :]: value for name, value in saved.items() if name.startswith(prefix)})
 
 
 def learning_rate(step: int, total: int, peak: float, warmup: float, schedule: Schedule) -> float:

@@ -39,7 +39,7 @@ from charter.training.source import in_turn
 log = logging.getLogger(__name__)
 SAMPLES = "samples.jsonl"
 _PATIENCE = 5
-"""Steps in a row without any reward, after which the reward is taken to be broken."""
+"""Batches in a row without any reward, after which the reward is taken to be broken."""
 
 
 class RolloutSettings(TrainSettings):
@@ -55,12 +55,17 @@ class RolloutSettings(TrainSettings):
     missing_eos_penalty: float = Field(
         0.0, ge=0, description="Taken from the reward of a completion that was cut before its end of turn."
     )
+    missing_eos_reward: float | None = Field(
+        None, description="Reward of a completion that was cut, in the place of what it got; also where it got none."
+    )
     reward: tuple[RewardPart, ...] = Field(min_length=1, description="What is aimed at; several are summed.")
 
     @model_validator(mode="after")
     def _completions_fit(self) -> RolloutSettings:
         if self.sample_tokens >= self.max_tokens:
             raise ValueError("sample_tokens must be below max_tokens, which hold a prompt and a completion")
+        if self.missing_eos_penalty and self.missing_eos_reward is not None:
+            raise ValueError("missing_eos_penalty does nothing beside missing_eos_reward: leave one of them out")
         return self
 
 
@@ -69,6 +74,7 @@ class Sample:
     """A sampled completion: its text, its tokens, and their log-probs (nats) as they were drawn.
 
     finished: False when the length cut it.  reward: None when there is none, with the reason in `unscored`.
+    cost: what a constraint is on; None without one, or when nobody could say.
     """
 
     text: str
@@ -77,6 +83,7 @@ class Sample:
     finished: bool
     reward: float | None
     unscored: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,25 +126,34 @@ class Rollouts:
     """
 
     def __init__(
-        self, policy: Policy, prompts: Sequence[PromptIds], reward: Reward, settings: RolloutSettings, folder: Path
+        self,
+        policy: Policy,
+        prompts: Sequence[PromptIds],
+        reward: Reward,
+        settings: RolloutSettings,
+        folder: Path,
+        cost: Reward | None = None,
     ) -> None:
         self.prompts, self._reward, self._settings, self._folder = prompts, reward, settings, folder
+        self._cost = cost
         self._model = LocalTextModel.of(policy.model, policy.format.tokenizer)
         self._file: TextIO | None = None
         self._in_vain = 0
 
     def digest(self) -> str:
-        """sha256 of the prompts and of the reward's name."""
+        """sha256 of the prompts and of the names of reward and cost."""
         told = [(one.key, one.ids) for one in self.prompts]
-        return hashlib.sha256(repr((self._reward.name, told)).encode()).hexdigest()
+        names = self._reward.name, self._cost and self._cost.name
+        return hashlib.sha256(repr((names, told)).encode()).hexdigest()
 
-    def draw(self, step: int) -> tuple[list[Rollout], dict[str, float]]:
-        """(a rollout of each prompt of the step, what to log of them).
+    def draw(self, batch: int) -> tuple[list[Rollout], dict[str, float]]:
+        """(a rollout of each prompt of that batch, what to log of them). A batch is that of a step where each has one.
 
-        Raises Unfinished when nothing could be scored for several steps.
+        Raises Unfinished when nothing could be scored for several batches.
         """
-        how, prompts = self._settings, in_turn(self.prompts, self._settings, step)
-        sampling = Sampling(how.sample_tokens, how.temperature, n=how.samples, seed=how.seed * 1_000_003 + step)
+        how, prompts = self._settings, in_turn(self.prompts, self._settings, batch)
+        sampling = Sampling(how.sample_tokens, how.temperature, n=how.samples, seed=how.seed * 1_000_003 + batch)
+        step = batch * how.updates
         begun = time.monotonic()
         answers = self._model.generate([one.prompt for one in prompts], sampling)
         sampled = time.monotonic()
@@ -148,16 +164,17 @@ class Rollouts:
             for number, answer in enumerate(own)
         ]
         rewards = _scored(self._reward, rows)
+        costs = [one.reward for one in _scored(self._cost, rows)] if self._cost else [None] * len(rows)
         samples = [
             Sample(
                 answer.text,
                 answer.tokens,
                 answer.token_logprobs,
                 answer.finish == "stop",
-                None if one.reward is None else one.reward - how.missing_eos_penalty * (answer.finish != "stop"),
-                one.unscored,
+                *(_as_it_ended(one, how) if answer.finish != "stop" else (one.reward, one.unscored)),
+                cost,
             )
-            for answer, one in zip(flat, rewards, strict=True)
+            for answer, one, cost in zip(flat, rewards, costs, strict=True)
         ]
         seconds = {"seconds_rollout": sampled - begun, "seconds_scoring": time.monotonic() - sampled}
         n = how.samples
@@ -176,6 +193,7 @@ class Rollouts:
             for number, one in enumerate(rollout.samples):
                 row = {"step": step + 1, "id": rollout.key, "sample": number, "text": one.text}
                 row |= {"reward": one.reward} if one.unscored is None else {"unscored": one.unscored}
+                row |= {} if self._cost is None else {"cost": one.cost}
                 row |= {"finished": one.finished, "tokens": len(one.tokens)}
                 self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
@@ -184,10 +202,17 @@ class Rollouts:
         self._in_vain = 0 if any(one.unscored is None for one in samples) else self._in_vain + 1
         if self._in_vain == _PATIENCE:
             raise Unfinished(
-                f"No sample of the last {_PATIENCE} steps up to step {step + 1} got a reward; the newest: "
+                f"No sample of the last {_PATIENCE} rollouts up to step {step + 1} got a reward; the newest: "
                 f"{samples[-1].unscored}. The last checkpoint is kept. Mend the reward and start again; the samples "
                 f"are in {self._folder / SAMPLES}."
             )
+
+
+def _as_it_ended(one: Rewarded, how: RolloutSettings) -> tuple[float | None, str | None]:
+    """(reward, why there is none) of a completion that was cut."""
+    if how.missing_eos_reward is not None:
+        return how.missing_eos_reward, None
+    return None if one.reward is None else one.reward - how.missing_eos_penalty, one.unscored
 
 
 def _scored(reward: Reward, rows: Sequence[Exchange]) -> list[Rewarded]:
@@ -206,6 +231,9 @@ def sample_values(samples: Sequence[Sample]) -> dict[str, float]:
     rewards = [one.reward for one in samples if one.reward is not None]
     tokens = [len(one.tokens) for one in samples]
     found = {"reward": statistics.fmean(rewards), "reward_std": statistics.pstdev(rewards)} if rewards else {}
+    costs = [one.cost for one in samples if one.cost is not None]
+    if costs:
+        found |= {"cost": statistics.fmean(costs), "costs": len(costs)}
     return {
         **found,
         "finished": statistics.fmean(one.finished for one in samples),

@@ -31,3 +31,8 @@ class TrainSettings(BaseModel):
     track: Track | None = Field(None, description="Also send metrics to wandb, mlflow or trackio.")
     seed: int = Field(0, ge=0, description="Data order, adapter start and dropout.")
     lora: LoraSettings | None = Field(LoraSettings(), description="Adapters; null trains all weights.")
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps made of each batch of prompts."""
+        return 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 from charter.training.layout import Group
 from charter.training.settings import TrainSettings
@@ -51,9 +52,28 @@ class Source(Protocol):
         """
         ...
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What else than the weights later batches depend on, for a checkpoint; without dimensions, or whole."""
+        ...
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` gave."""
+        ...
+
+
+class Stateless:
+    """A source whose batches depend on the weights and on the step alone."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Nothing."""
+
 
 @dataclass(frozen=True)
-class FixedSource:
+class FixedSource(Stateless):
     """Groups that are there before training, under one objective."""
 
     groups: Sequence[Group]
@@ -79,12 +99,12 @@ class FixedSource:
 
 
 def steps_per_epoch(rows: int, settings: TrainSettings) -> int:
-    """Optimiser steps of an epoch; its last batch may be smaller."""
+    """Batches of an epoch; the last may be smaller. Of each there are `settings.updates` optimiser steps."""
     return math.ceil(rows / settings.batch_size)
 
 
 def in_turn(rows: Sequence[T], settings: TrainSettings, step: int) -> list[T]:
-    """The rows of a step: each epoch in an order of its own, drawn from the seed."""
+    """The rows of the batch `step`: each epoch in an order of its own, drawn from the seed."""
     epoch, place = divmod(step, steps_per_epoch(len(rows), settings))
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(len(rows), generator=generator).tolist()

@@ -26,7 +26,7 @@ from charter.training.online_reference import reference_logprobs
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
 from charter.training.rollouts import Rollout, Rollouts, RolloutSettings, SampledObjective, usable_prompts
-from charter.training.source import Batch
+from charter.training.source import Batch, Stateless
 
 
 class OnlineDpoSettings(RolloutSettings):
@@ -86,7 +86,7 @@ def best_and_worst(rollouts: Sequence[Rollout]) -> tuple[list[SampledPair], Coun
 
 
 @dataclass(frozen=True)
-class OnlinePairs:
+class OnlinePairs(Stateless):
     """The source: at each step samples of the policy, of each prompt one pair."""
 
     rollouts: Rollouts

@@ -1,0 +1,61 @@
+"""REINFORCE leave-one-out: a completion's baseline is the mean of its prompt's other completions.
+
+Ahmadian et al. 2024 (arXiv 2402.14740); Kool et al. 2019. The whole completion is one action: its ratio is the product
+of its tokens', and the KL is taken from its reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from charter.ports import Reward
+from charter.records import Prompt
+from charter.training.advantages import rloo_advantages
+from charter.training.experience import Experience
+from charter.training.methods.base import Method, Trained
+from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.policy_settings import PolicyGradientSettings
+from charter.training.rl_losses import completion_mean
+from charter.training.surrogate import Surrogate
+
+
+class RlooSettings(PolicyGradientSettings):
+    """REINFORCE leave-one-out."""
+
+    method: Literal["rloo"] = "rloo"
+    samples: int = Field(4, ge=2, description="Completions sampled of each prompt.")
+    beta: float = Field(0.05, ge=0, description="Weight of the KL from the reference; 0 goes without a reference.")
+    kl_in: Literal["loss", "reward"] = Field(
+        "reward", description="Where the KL stands: k3 in the loss, k1 in the reward."
+    )
+
+
+def advantages_of(found: Experience, beta: float) -> Tensor:
+    """Leave-one-out advantages at each token, (N,)."""
+    return found.completions.spread(rloo_advantages(found.penalised_C(beta), found.prompts))
+
+
+def method_of(settings: RlooSettings) -> PolicyMethod:
+    """RLOO as these settings want it."""
+    surrogate = Surrogate(
+        completion_mean,
+        "sum",
+        settings.clip_low,
+        settings.clip_high,
+        settings.dual_clip,
+        settings.beta if settings.kl_in == "loss" else 0.0,
+    )
+    return PolicyMethod("RLOO", advantages_of, surrogate)
+
+
+def train_rloo(model: str, rows: Sequence[Prompt], settings: RlooSettings, folder: Path, reward: Reward) -> Trained:
+    """Optimise `model` by RLOO; see `train_policy`."""
+    return train_policy(model, rows, settings, folder, reward, method_of(settings))
+
+
+METHOD = Method(RlooSettings, train_rloo)
