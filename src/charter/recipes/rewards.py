@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from charter.errors import UserError
 from charter.judges.registry import judge, judge_names
@@ -18,6 +19,8 @@ from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reward_model import PENALTY, RewardModel
 from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
 from charter.training.rollouts import RolloutSettings
+
+Sampling = TypeVar("Sampling", bound=RolloutSettings)
 
 
 def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
@@ -39,7 +42,7 @@ def aims_of(settings: RolloutSettings) -> tuple[RewardPart, ...]:
     return settings.reward + ((settings.cost or ()) if isinstance(settings, ConstrainedSettings) else ())
 
 
-def with_stages(settings: RolloutSettings, models: Mapping[str, str]) -> RolloutSettings:
+def with_stages(settings: Sampling, models: Mapping[str, str]) -> Sampling:
     """The settings with `of_stages` for rewards and costs."""
     update = {"reward": of_stages(settings.reward, models)}
     if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
