@@ -20,10 +20,10 @@ from charter.records import Demonstration, Message, as_row, demonstration_from, 
 from charter.training.divergence import Comparison
 from charter.training.layout import Group, Row, Turn
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally
 from charter.training.methods import SftSettings, train_sft
 from charter.training.methods.kl import KlObjective
 from charter.training.methods.sft import SftObjective
+from charter.training.objective import Tally
 from charter.training.rows import demonstration_groups, single_groups
 
 MARKED = (

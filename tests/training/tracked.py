@@ -12,8 +12,9 @@ import torch
 from tiny import groups_of, tiny_model, with_lora
 
 from charter.training.layout import Row
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.methods.sft import SftObjective
+from charter.training.objective import Tally
 from charter.training.settings import TrainSettings
 
 STEPS, SAVED, KILLED = 9, 3, 5

@@ -15,7 +15,7 @@ from charter.training.layout import Group
 from charter.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from charter.training.loop import Objective, RowObjective
+    from charter.training.objective import Objective, RowObjective
 
 T = TypeVar("T")
 

@@ -15,10 +15,11 @@ from charter.records import Demonstration
 from charter.training.divergence import Comparison, Direction
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.methods.kl import KlObjective
+from charter.training.objective import Tally
 from charter.training.policy import Policy, trainable_policy
 from charter.training.rows import demonstration_groups
 from charter.training.settings import TrainSettings
