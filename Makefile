@@ -31,13 +31,16 @@ bench: install
 methods: install
 	$(VENV)/bin/python experiments/methods.py
 
-# Tiny models are faster on one thread; the slow tests run the real small model on all cores.
+# Tiny models are faster on one thread, so that every core takes files of its own; the slow tests run the real small model
+# on all cores, one after another.
+FAST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/pytest -m "not slow" -n auto --dist loadfile
+
 test: install lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -m "not slow"
+	$(FAST)
 	$(VENV)/bin/pytest -m slow
 
 test-fast: install
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -m "not slow"
+	$(FAST)
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# On a shared machine the first example of a property can take seconds.
+settings.register_profile("charter", deadline=None)
+settings.load_profile("charter")
 # Read when torch first loads its OpenMP: threads that spin for work slow a shared machine down tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for folder in ("training", "evaluation"):

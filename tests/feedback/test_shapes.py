@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,38 @@ def test_shapes_of_demonstrations(tmp_path: Path, row: dict[str, Any], name: str
         read_preferences(source)
     assert source in str(caught.value)
     assert name in str(caught.value)
+
+
+WEIGHTED: dict[str, tuple[list[dict[str, Any]], str, tuple[float, ...], float]] = {
+    # name: (messages, trained answer, weights of earlier turns, its own weight)
+    "none": ([ASKED, said("Blue."), user("Why?"), said("Air.")], "Air.", (), 1.0),
+    "all": ([ASKED, said("Blue.", weight=0.5), user("Why?"), said("Air.", weight=2)], "Air.", (0.5,), 2.0),
+    "one without counts 1": ([ASKED, said("Blue."), user("Why?"), said("Air.", weight=1)], "Air.", (1.0,), 1.0),
+    "earlier ones are context": ([ASKED, said("Blue.", weight=0), user("Why?"), said("Air.")], "Air.", (), 1.0),
+    "the last is left out": ([ASKED, said("Blue."), user("Why?"), said("Air.", weight=0)], "Blue.", (), 1.0),
+    "LLaMA-Factory's": (
+        [{**ASKED, "loss_weight": 0}, said("Blue.", loss_weight=0.5), user("Why?"), said("Air.", loss_weight=1)],
+        "Air.",
+        (0.5,),
+        1.0,
+    ),
+    "a user's weight says nothing": ([{**ASKED, "weight": 0}, said("Blue.")], "Blue.", (), 1.0),
+}
+
+
+@pytest.mark.parametrize(("messages", "answer", "earlier", "weight"), WEIGHTED.values(), ids=WEIGHTED.keys())
+def test_weights_of_messages(
+    tmp_path: Path, messages: list[dict[str, Any]], answer: str, earlier: tuple[float, ...], weight: float
+) -> None:
+    row = {"messages": messages, "weight": 3, "finished": False}
+    (found,) = read_demonstrations(write(tmp_path, row))
+    assert (found.completion, found.weight, found.earlier_weights) == (
+        answer,
+        3 * weight,
+        tuple(3 * one for one in earlier),
+    )
+    # What cut the conversation's end did not cut an earlier turn.
+    assert found.finished == (answer != messages[-1]["content"])
 
 
 PREFERENCES: dict[str, tuple[dict[str, Any], str]] = {
@@ -317,6 +350,11 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "ends with the user": ({"messages": [ASKED, said("Blue."), user("Thanks")]}, "ends without an assistant's turn"),
     "answers nobody": ({"messages": [said("Blue.")]}, "has no user's turn before the assistant's"),
     "last turn weighs nothing": ({"messages": [ASKED, said("Blue.", weight=0)]}, "weight 0"),
+    "all turns weigh nothing": (
+        {"messages": [ASKED, said("Blue.", weight=0), user("Why?"), said("Air.", weight=0)]},
+        "weight 0",
+    ),
+    "a weighted greeting": ({"messages": [said("Hello.", weight=1), ASKED, said("Blue.")]}, "no user's turn before"),
     "tool calls": ({"messages": [ASKED, said("", tool_calls=[{"id": "1"}])]}, "tool calls"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, said("a")]}, "not text"),
 }
@@ -396,13 +434,21 @@ def test_what_is_left_out_is_logged_when_nobody_counts_it(tmp_path: Path, caplog
     assert "ends without an assistant's turn: 1" in caplog.text
 
 
+def rows_in(block: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a block of the docs, where a long one is broken into lines."""
+    while block := block.lstrip():
+        row, end = json.JSONDecoder().raw_decode(block)
+        yield row
+        block = block[end:]
+
+
 def test_the_examples_of_the_docs_are_read(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     blocks = [block for block in text.split("\n\n") if block.startswith("    {")]
-    whole = [line.strip() for block in blocks for line in block.splitlines() if "…" not in block]
+    whole = [row for block in blocks if "…" not in block for row in rows_in(block)]
     kinds = set()
-    for line in whole:
-        loaded = load(write(tmp_path, json.loads(line)))
+    for row in whole:
+        loaded = load(write(tmp_path, row))
         assert loaded.records or loaded.dropped == {"plain text, without a prompt and an answer": 1}
         kinds.add(loaded.format.kind)
     assert len(whole) > 12

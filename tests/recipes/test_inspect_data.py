@@ -10,7 +10,7 @@ import pytest
 
 from charter.errors import UserError
 from charter.evaluation import load_suite
-from charter.recipes.inspect_data import Inspection, inspect_data
+from charter.recipes.inspect_data import Inspection, Weights, inspect_data
 from charter.recipes.lengths import Bin, length_bias, lengths_of
 
 # ChatML around one question: <|im_start|> user \n … <|im_end|> \n <|im_start|> assistant \n
@@ -102,9 +102,26 @@ def test_only_the_last_turn_is_trained_and_that_is_said(tmp_path: Path, tiny_bas
     turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
     found = inspect(tmp_path, tiny_base, {"messages": turns}, {"messages": turns[:2]}, {"messages": turns[:3]})
     assert found.notes == [
-        "1 of 2 prompts hold earlier assistant turns. They are read, not trained: only the last turn is."
+        "1 of 2 prompts hold earlier assistant turns. They are read, not trained: only the last turn is. Give the "
+        "messages weights to have sft train them."
     ]
     assert found.drops == {"ends without an assistant's turn": 1}
+
+
+def test_weights_of_messages_are_told(tmp_path: Path, tiny_base: Path) -> None:
+    def said(text: str, **more: Any) -> dict[str, Any]:
+        return {"role": "assistant", "content": text, **more}
+
+    asked = {"role": "user", "content": "Hi"}
+    rows = [
+        {"messages": [asked, said("a", weight=0), asked, said("b", weight=1), asked, said("c", weight=0.5)]},
+        {"messages": [asked, said("a", weight=1), asked, said("b", weight=1), asked, said("c", weight=0)]},
+        {"messages": [asked, said("a")]},
+    ]
+    found = inspect(tmp_path, tiny_base, *rows)
+    assert found.weights == Weights(2, {"0": 1, "0.5": 1, "1": 4})
+    assert (found.records["demonstrations"].usable, found.notes) == (3, [])
+    assert inspect(tmp_path, tiny_base, rows[-1]).weights is None
 
 
 def test_a_template_that_refuses_a_row_is_told_where(tmp_path: Path, tiny_base: Path) -> None:

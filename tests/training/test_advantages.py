@@ -216,7 +216,7 @@ def test_segments_of_a_row_are_the_rows() -> None:
     assert completions.sizes_S.tolist() == [2, 1, 3, 1]
     assert torch.equal(completions.owner_M, row.sequence_N)
     assert groups_of(row).sizes_S.tolist() == [3, 1]
-    assert torch.equal(row.target_N[completions.last()], row.input_ids_T[row.last_C])
+    assert torch.equal(row.target_N[completions.last()], row.input_ids_T[row.read_R])
     keep_N = torch.tensor([True, False, False, True, False, False, True])
     assert completions.last(keep_N).tolist() == [0, -1, 3, 6]
     assert completions.counts(keep_N).tolist() == [1, 0, 1, 1]

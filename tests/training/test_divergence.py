@@ -20,9 +20,9 @@ from charter.training import divergence
 from charter.training.divergence import Comparison, TopTokens, token_divergences, top_kl, top_tokens, whole_kl
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head, HeadForm
-from charter.training.loop import Tally
 from charter.training.methods.kl import KlObjective
 from charter.training.methods.sft import SftObjective
+from charter.training.objective import Tally
 from charter.training.toptokens import KeptTokens, kept_tokens
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}

@@ -48,6 +48,38 @@ def test_known_forms_are_exchanged_and_put_back() -> None:
     assert not CompletionLogprobs(tiny_model())._exchanges
 
 
+def test_dora_is_left_to_peft_and_is_the_papers_formula() -> None:
+    model = with_lora(tiny_model(), dora=True)
+    with torch.no_grad():  # magnitudes away from where they start: they must be what the forward uses
+        for name, weight in model.named_parameters():
+            if "magnitude" in name:
+                weight.mul_(1.5)
+    logprobs = CompletionLogprobs(model)
+    assert not [x for x in logprobs._exchanges if isinstance(x.fused, FusedLora)]
+    torch.testing.assert_close(logprobs(Row(GROUPS)), one_by_one(model, GROUPS), atol=1e-4, rtol=1e-4)
+    # Liu et al. 2024, eq. 5: W' = m · (W + s B A) / ||W + s B A||, the norm of each output's row, without gradient.
+    plain = tiny_model()
+    with torch.no_grad():
+        for path, layer in plain.named_modules():
+            if isinstance(layer, torch.nn.Linear) and path != "lm_head":
+                adapted = model.get_base_model().get_submodule(path)
+                a, b = adapted.lora_A["default"].weight, adapted.lora_B["default"].weight
+                moved = layer.weight + (8 / 4) * b @ a
+                magnitude = adapted.lora_magnitude_vector["default"].weight
+                layer.weight.copy_(magnitude[:, None] * moved / moved.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(logprobs(Row(GROUPS)), one_by_one(plain, GROUPS), atol=1e-4, rtol=1e-4)
+
+
+def test_rank_stabilised_adapters_are_scaled_by_the_root_of_the_rank() -> None:
+    stable = with_lora(tiny_model(), rank_stabilised=True)  # alpha 8, rank 4: 8 / 2, as plain adapters of alpha 16
+    plain = with_lora(tiny_model(), alpha=16)
+    assert [x.fused.scale for x in CompletionLogprobs(stable)._exchanges if isinstance(x.fused, FusedLora)] == [
+        4.0
+    ] * 21
+    torch.testing.assert_close(values_and_gradients(stable, fused=True), values_and_gradients(plain, fused=False),
+                               atol=1e-5, rtol=1e-4)  # fmt: skip
+
+
 def test_model_is_put_back_after_an_error() -> None:
     model = with_lora(tiny_model())
     logprobs = CompletionLogprobs(model)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.losses import dpo_loss, nll_loss
 from charter.training.methods.dpo import DpoSettings, pair_loss
 from charter.training.methods.pairs import PairObjective
 from charter.training.methods.sft import SftObjective
+from charter.training.objective import Tally
 from charter.training.optimizer import MasterAdamW, learning_rate
 
 margins = st.lists(st.floats(-40, 40), min_size=1, max_size=6)

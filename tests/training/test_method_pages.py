@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from charter.models.lora import LoraSettings
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods.pairs import PairSettings
 from charter.training.settings import TrainSettings
@@ -33,16 +34,31 @@ def test_every_option_stands_on_the_methods_page(name: str) -> None:
     assert options(section) == want
 
 
+def test_the_options_of_adapters_stand_in_the_overview() -> None:
+    section = (DOCS / "README.md").read_text().split("## Options of `lora`")[1].split("\n## ")[0]
+    assert options(section) == {name: _yaml(field.default) for name, field in LoraSettings.model_fields.items()}
+
+
 def _yaml(default: object) -> str:
+    if isinstance(default, bool) or default is None:
+        return {None: "null", True: "true", False: "false"}[default]
     if isinstance(default, str) and not default.isprintable():
         return json.dumps(default)
-    return "null" if default is None else str(default)
+    return str(default)
 
 
 def test_the_shared_options_stand_in_the_overview() -> None:
     text = (DOCS / "README.md").read_text()
-    shared = set(TrainSettings.model_fields)
-    assert {option for option in shared if f"`{option}`" in text} == shared
-    assert float(options(text)["learning_rate"]) == PairSettings().learning_rate
-    for option in ("epochs", "batch_size", "warmup", "schedule", "max_tokens", "row_tokens", "save_every", "seed"):
-        assert options(text)[option] == str(TrainSettings.model_fields[option].default)
+    section = text.split("## Options of every method")[1].split("\n## ")[0]
+    found = options(section)
+    assert float(found.pop("learning_rate")) == PairSettings().learning_rate
+    lora = LoraSettings()
+    assert found.pop("lora") == f"r {lora.r}, alpha {lora.alpha}"
+    together = re.search(r"^\| `betas`, `eps` \| ([^|]+) \|", section, flags=re.M)
+    plain = TrainSettings()
+    assert together is not None
+    assert together[1] == f"{plain.betas}, {plain.eps:.0e}".replace("e-0", "e-")
+    spelt_out = {"learning_rate", "lora", "betas", "eps"}
+    assert found == {
+        name: _yaml(field.default) for name, field in TrainSettings.model_fields.items() if name not in spelt_out
+    }

@@ -23,6 +23,8 @@ from charter.training.methods.sft import SftObjective
 from charter.training.policy import trainable_policy
 
 LORA = LoraSettings(r=4, alpha=8)
+DORA = LoraSettings(r=4, alpha=8, dora=True)
+STABLE = LoraSettings(r=4, alpha=8, rank_stabilised=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def logits(name: Path, *, merge: bool) -> torch.Tensor:
         return loaded.model(input_ids=torch.arange(3, 40)[None]).logits
 
 
-@pytest.mark.parametrize("lora", [None, LORA])
+@pytest.mark.parametrize("lora", [None, LORA, DORA, STABLE])
 def test_sft_learns_and_what_it_saved_answers_as_what_it_trained(
     folder: Path, tmp_path: Path, lora: LoraSettings | None
 ) -> None:
@@ -66,7 +68,7 @@ def test_sft_learns_and_what_it_saved_answers_as_what_it_trained(
     assert not torch.allclose(logits(done.model, merge=True), logits(folder, merge=True), atol=1e-2)
 
 
-@pytest.mark.parametrize("lora", [None, LORA])
+@pytest.mark.parametrize("lora", [None, LORA, DORA, STABLE])
 def test_save_and_reload_give_identical_logits_and_merged_ones_within_rounding(
     folder: Path, tmp_path: Path, lora: LoraSettings | None
 ) -> None:
@@ -105,6 +107,19 @@ def test_training_goes_on_from_an_adapter(folder: Path, tmp_path: Path) -> None:
     second = train_dpo(str(first.model), preferences(), DpoSettings(lora=LORA), tmp_path / "b")
     assert json.loads((second.model / "adapter_config.json").read_text())["base_model_name_or_path"] == str(folder)
     assert metrics(tmp_path / "b")[0]["loss"] == pytest.approx(0.693147, abs=2e-3)
+
+
+def test_the_form_of_an_adapter_that_training_goes_on_from_is_kept(folder: Path, tmp_path: Path) -> None:
+    first = train_sft(str(folder), demonstrations(), SftSettings(lora=DORA), tmp_path / "a")
+    assert json.loads((first.model / "adapter_config.json").read_text())["use_dora"]
+    second = train_dpo(str(first.model), preferences(), DpoSettings(learning_rate=1e-2), tmp_path / "b")
+    assert metrics(tmp_path / "b")[0]["loss"] == pytest.approx(0.693147, abs=2e-3)
+    start, end = (load_file(m / "adapter_model.safetensors") for m in (first.model, second.model))
+    magnitudes = [name for name in start if "magnitude" in name]
+    assert len(magnitudes) == 3 * 7
+    assert not all(torch.equal(start[name], end[name]) for name in magnitudes)
+    with pytest.raises(UserError, match=r"lora\.dora is false.*Leave the option out"):
+        trainable_policy(str(first.model), LoraSettings(dora=False), 0)
 
 
 def test_rows_that_cannot_be_used_are_dropped_by_name_and_counted(folder: Path, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from charter.models.loading import load_model
 from charter.records import Exchange
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train_on
+from charter.training.loop import train_on
 from charter.training.methods.online_dpo import best_and_worst, pair_loss, train_online_dpo
 from charter.training.methods.pairs import PairObjective
+from charter.training.objective import Tally
 from charter.training.rollouts import Rollout, Sample, SampledObjective
 
 ORACLES = Path(__file__).parent / "oracles"

@@ -21,9 +21,10 @@ from charter.records import Exchange
 from charter.training.experience import Experience
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, is_kept, train_on
+from charter.training.loop import is_kept, train_on
 from charter.training.methods import grpo, reinforce_pp, rloo
 from charter.training.methods.policy_gradient import PolicyUpdates, importance_of, part_of
+from charter.training.objective import Tally
 from charter.training.policy import Policy, trainable_policy
 from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.reference import StartWeights

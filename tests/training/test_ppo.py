@@ -23,9 +23,9 @@ from charter.models.reward_head import RewardHead
 from charter.records import Exchange, Preference, user_prompt
 from charter.training.critic import ActorCritic, TokenValues, completion_values, value_head
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods.ppo import PpoObjective, PpoSettings, actor_critic, estimated, method_of, train_ppo
 from charter.training.methods.reward import RewardSettings, train_reward
+from charter.training.objective import Tally
 from charter.training.policy import trainable_policy
 from charter.training.reward_model import RewardModel
 from charter.training.surrogate import Learned, PolicyObjective

@@ -20,10 +20,11 @@ from charter.records import Preference, Rated, rated_sides, user_prompt
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.losses import kto_loss, orpo_loss
 from charter.training.methods import DpoSettings, KtoSettings, train_dpo, train_kto
 from charter.training.methods.kto import KtoObjective, mismatched
+from charter.training.objective import Tally
 from charter.training.reference import cached_reference
 from charter.training.scoring import completion_logprob_sums, logprob_sums, tail_weights
 from charter.training.settings import TrainSettings

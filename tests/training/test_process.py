@@ -26,9 +26,9 @@ from charter.models.reward_head import RewardHead, find_head, new_head
 from charter.models.template import chat_format
 from charter.records import Exchange, Stepwise, user_prompt
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods import ProcessSettings, train_reward_process
 from charter.training.methods.reward_process import ProcessObjective
+from charter.training.objective import Tally
 from charter.training.reward_model import RewardModel
 from charter.training.rewards import CompletionRewards
 from charter.training.steps import step_groups, step_ids, steps_of, whole_reward

@@ -171,11 +171,13 @@ def test_half_a_line_and_later_lines_are_dropped_at_a_resume(tmp_path: Path) -> 
     from charter.training.metrics import MetricsLog
 
     file = tmp_path / "metrics.jsonl"
-    file.write_text("".join(json.dumps({"step": i, "loss": 1.0}) + "\n" for i in range(1, 6)) + '{"step": 6, "lo')
-    log = MetricsLog(tmp_path, 3)
-    log.write(4, {"loss": 0.5})
-    log.close()
-    assert steps_of(tmp_path) == [1, 2, 3, 4]
+    whole = "".join(json.dumps({"step": i, "loss": 1.0}) + "\n" for i in range(1, 6))
+    for half in (b'{"step": 6, "lo', '{"step": 6, "text": "\u00e4'.encode()[:-1]):
+        file.write_bytes(whole.encode() + half)
+        log = MetricsLog(tmp_path, 3)
+        log.write(4, {"loss": 0.5})
+        log.close()
+        assert steps_of(tmp_path) == [1, 2, 3, 4]
 
 
 def test_newest_whole_checkpoint_is_read_and_half_built_ones_are_not(tmp_path: Path) -> None:

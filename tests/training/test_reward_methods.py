@@ -18,10 +18,10 @@ from charter.models.reward_head import WEIGHTS, find_head, new_head
 from charter.records import Exchange, Preference, Scored, user_prompt
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Row
-from charter.training.loop import Tally
 from charter.training.methods.cost import CostSettings, train_cost
 from charter.training.methods.reward import RewardSettings, train_reward
 from charter.training.methods.reward_pointwise import PointwiseObjective, PointwiseSettings, train_reward_pointwise
+from charter.training.objective import Tally
 from charter.training.reward_model import RewardModel
 
 LORA = LoraSettings(r=4, alpha=8)

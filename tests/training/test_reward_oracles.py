@@ -15,9 +15,9 @@ from torch import Tensor
 from charter.models.lora import LoraSettings, add_lora
 from charter.models.reward_head import RewardHead
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods.cost import CostObjective
 from charter.training.methods.reward import RewardObjective
+from charter.training.objective import Tally
 from charter.training.rewards import CompletionRewards
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}

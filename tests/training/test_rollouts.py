@@ -22,7 +22,7 @@ from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
 from charter.training.rollouts import Rollout, Rollouts, Sample, usable_prompts
 
-LORAS = [None, {"r": 4, "alpha": 8, "dropout": 0.3}]
+LORAS = [None, {"r": 4, "alpha": 8, "dropout": 0.3}, {"r": 4, "alpha": 8, "dora": True}]
 
 
 @pytest.fixture(scope="module")

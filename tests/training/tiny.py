@@ -88,7 +88,7 @@ def tiny_model(name: str = "llama, tied", seed: int = 0, **overrides: Any) -> Pr
 
 def with_lora(model: PreTrainedModel, seed: int = 1, **settings: Any) -> Any:
     """Adapters whose B is random: with B = 0 the gradient of A would be zero and could not be checked."""
-    adapted = add_lora(model, LoraSettings(r=4, alpha=8, **settings), seed)
+    adapted = add_lora(model, LoraSettings(**{"r": 4, "alpha": 8, **settings}), seed)
     drawn = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in adapted.named_parameters():

@@ -25,7 +25,7 @@ from charter.training.divergence import Comparison
 from charter.training.fused import FusedLora, FusedRMSNorm
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.methods import DpoSettings
 from charter.training.methods.cost import CostObjective
 from charter.training.methods.dpo import pair_loss
@@ -36,6 +36,7 @@ from charter.training.methods.reward import RewardObjective
 from charter.training.methods.reward_pointwise import PointwiseObjective
 from charter.training.methods.reward_process import ProcessObjective
 from charter.training.methods.sft import SftObjective
+from charter.training.objective import Tally
 from charter.training.reference import cached_reference
 from charter.training.rewards import CompletionRewards
 from charter.training.settings import TrainSettings

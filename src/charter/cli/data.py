@@ -81,6 +81,9 @@ def _print(found: Inspection) -> None:
     for suite, overlap in found.overlaps.items():
         named = f" (first: {', '.join(overlap.first)})" if overlap.rows else ""
         say(f"  {overlap.rows:6} {suite}{named}")
+    if found.weights:
+        counts = ", ".join(f"{count} of {weight}" for weight, count in found.weights.turns.items())
+        say(f"\nWeights: {found.weights.rows} rows have some; turns by weight: {counts} (0 is context only)")
     for note in found.notes:
         say(f"\n{note}")
     for name, text in (found.example or {}).items():

@@ -19,13 +19,14 @@ Model = Annotated[str, typer.Option(help="Model to train, by its one-string name
 Data = Annotated[str, typer.Option(help="JSONL, JSON, Parquet or CSV in any shape of docs/data.md, or a hub id.")]
 Out = Annotated[Path, typer.Option(help="Run folder; the result is OUT/model.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with the method's settings; every key is checked.")]
+Track = Annotated[str | None, typer.Option(metavar="NAME", help="Also send metrics to wandb, mlflow or trackio.")]
 
 
 def _command(name: str, summary: str) -> None:
-    def command(model: Model, data: Data, out: Out, config: Config = None) -> None:
+    def command(model: Model, data: Data, out: Out, config: Config = None, track: Track = None) -> None:
         from charter.recipes.single import train_single
 
-        trained = train_single(name, model, data, out, config)
+        trained = train_single(name, model, data, out, config, track)
         typer.echo(f"Trained on {trained.rows} rows in {trained.result.steps} steps: {trained.model}")
         for reason, count in trained.dropped.items():
             typer.echo(f"  dropped {count}: {reason}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charter.errors import UserError
+from charter.models.quantize import Quantization, loading_arguments
 from charter.models.smollm2 import cache_folder, smollm2_folder
 from charter.records import write_text
 
@@ -32,12 +33,15 @@ class LocalModel:
     digest: str
 
 
-def load_model(name: str, dtype: DTypeName = "auto", *, merge: bool = True) -> LocalModel:
+def load_model(
+    name: str, dtype: DTypeName = "auto", *, merge: bool = True, quantize: Quantization | None = None
+) -> LocalModel:
     """Load `smollm2`, a folder, an adapter folder, or a hub id.
 
     An adapter folder (LoRA) is put on the base named in its adapter_config.json; with `merge` the adapter is folded
     into the weights (in fp32, then cast), which is faster to run; without, the adapter stays a layer of its own.
     dtype "auto" is bf16 where the processor multiplies it natively, else fp32.
+    quantize: hold the base's linear layers in 4 bits, with the adapter not merged.
     Raises UserError when the name is no model, with what was looked for.
     """
     import torch
@@ -46,10 +50,11 @@ def load_model(name: str, dtype: DTypeName = "auto", *, merge: bool = True) -> L
 
     hf_logging.disable_progress_bar()
     base, adapter = _places(name)
+    how = loading_arguments(quantize)
     torch_dtype = getattr(torch, dtype) if dtype != "auto" else best_dtype()
     load_dtype = torch.float32 if adapter and merge else torch_dtype
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=load_dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=load_dtype, **how)
         tokenizer = AutoTokenizer.from_pretrained(str(adapter if _has_tokenizer(adapter) else base))
     except Exception as error:
         # Loading a stranger's folder fails in a hundred ways (OSError, KeyError, JSON and safetensors errors):
@@ -65,7 +70,7 @@ def load_model(name: str, dtype: DTypeName = "auto", *, merge: bool = True) -> L
         with_adapter = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
         model = with_adapter.merge_and_unload().to(torch_dtype) if merge else with_adapter
     model.eval()
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not quantize:
         model.to("cuda")
     return LocalModel(name, model, tokenizer, model_digest(base, adapter))
 

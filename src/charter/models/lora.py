@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from charter.errors import UserError
+from charter.models.quantize import Quantization
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,6 +29,15 @@ class LoraSettings(BaseModel):
     targets: str | tuple[str, ...] = Field(
         "all-linear",
         description='Names of the layers to adapt, or "all-linear" (all but the head); never the output head.',
+    )
+    dora: bool = Field(
+        False, description="Learn each output's magnitude apart from its direction (Liu et al. 2024, arXiv 2402.09353)."
+    )
+    quantize: Quantization | None = Field(
+        None, description="4bit holds the frozen base in 4 bits (QLoRA; Dettmers et al. 2023), on CUDA."
+    )
+    rank_stabilised: bool = Field(
+        False, description="Scale by alpha / sqrt(r) in the place of alpha / r (Kalajdzievski 2023, arXiv 2312.03732)."
     )
 
 
@@ -46,14 +56,32 @@ def add_lora(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftM
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
+        use_dora=settings.dora,
+        use_rslora=settings.rank_stabilised,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, config, autocast_adapter_dtype=False)
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
         except ValueError as error:
             raise UserError(f"LoRA cannot be put on this model: {error} Check `lora.targets`.") from None
+    # On layers of 4 bits there is no dtype to take, and peft makes fp32 ones.
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(model.dtype)
+    return adapted
+
+
+def check_same_form(settings: LoraSettings, config: LoraConfig, name: str) -> None:
+    """Raises UserError when the settings ask for another form of adapter than the one that goes on being trained."""
+    for option, there in (("dora", config.use_dora), ("rank_stabilised", config.use_rslora)):
+        wanted = getattr(settings, option)
+        if option in settings.model_fields_set and wanted != there:
+            raise UserError(
+                f'lora.{option} is {str(wanted).lower()}, and the adapter "{name}", which training goes on from, was '
+                f"made with {str(there).lower()}. Leave the option out, or start from a model without adapters."
+            )
 
 
 def save_adapter(

@@ -18,7 +18,7 @@ from charter.progress import Bar
 from charter.recipes.data_stage import MAX_OVERLAP
 from charter.recipes.lengths import LengthBias, Lengths, length_bias, lengths_of
 from charter.records import Conversation, Demonstration, Preference, Stepwise
-from charter.training.rows import preference_groups, single_groups
+from charter.training.rows import demonstration_groups, preference_groups, single_groups
 from charter.training.steps import SEPARATOR, step_groups
 
 NEAR_ROWS: Final = 0.8
@@ -58,6 +58,14 @@ class Overlap:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Of conversations with weights on messages: assistant turns up to the last that is trained, by their weight."""
+
+    rows: int
+    turns: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Everything found. Lengths are in tokens; `drops` is what the file's own kind of training would leave out."""
 
@@ -73,6 +81,7 @@ class Inspection:
     length_bias: LengthBias | None
     duplicates: Duplicates
     overlaps: dict[str, Overlap]
+    weights: Weights | None
     example: dict[str, str] | None
     notes: list[str] = field(default_factory=list)
 
@@ -114,6 +123,7 @@ def inspect_data(
         length_bias=length_bias([format_.sizes(pair.prompt, _sides(pair)) for pair in pairs]),
         duplicates=_duplicates(records),
         overlaps=_overlaps(records, measured),
+        weights=_weights(records),
         example=_example(records, format_),
         notes=notes,
     )
@@ -173,6 +183,8 @@ def _use(loaded: Loaded, kind: Kind, format_: ChatFormat, max_tokens: int, notes
                 groups, reasons = preference_groups([record], format_, max_tokens)
             elif isinstance(record, Stepwise):
                 groups, _, reasons = step_groups([record], format_, max_tokens, SEPARATOR, last_only=False)
+            elif isinstance(record, Demonstration):
+                groups, _, reasons = demonstration_groups([record], format_, max_tokens)
             else:
                 finished = getattr(record, "finished", True)
                 row = Demonstration(record.id, record.prompt, record.completion, finished=finished)
@@ -182,7 +194,7 @@ def _use(loaded: Loaded, kind: Kind, format_: ChatFormat, max_tokens: int, notes
                 notes.append(f"Training on {kind} would stop at {record.source}: {error}")
             dropped[_REFUSED] += 1
         else:
-            usable += len(groups)
+            usable += bool(groups)
             dropped.update(reasons)
     return Use(len(records), usable, dict(dropped))
 
@@ -220,6 +232,16 @@ def _overlaps(records: Sequence[Any], measured: dict[str, list[str]]) -> dict[st
     return found
 
 
+def _weights(records: Sequence[Any]) -> Weights | None:
+    """Weights that differ from one another or from 1; None where every row counts the same."""
+    rows = [record for record in records if isinstance(record, Demonstration)]
+    if all(row.weight == 1 and not row.earlier_weights for row in rows):
+        return None
+    counted = Counter(f"{weight:g}" for row in rows for weight in (*row.earlier_weights, row.weight))
+    weighted = sum(row.weight != 1 or bool(row.earlier_weights) for row in rows)
+    return Weights(weighted, dict(sorted(counted.items(), key=lambda one: float(one[0]))))
+
+
 def _example(records: Sequence[Any], format_: ChatFormat) -> dict[str, str] | None:
     """The first record as the model would see it: the prompt as its template renders it, and what it has to say."""
     if not records:
@@ -236,11 +258,14 @@ def _example(records: Sequence[Any], format_: ChatFormat) -> dict[str, str] | No
 
 def _notes(loaded: Loaded) -> list[str]:
     notes = []
-    earlier = sum(any(turn.role == "assistant" for turn in record.prompt) for record in loaded.records)
+    earlier = sum(
+        any(turn.role == "assistant" for turn in record.prompt) and not getattr(record, "earlier_weights", ())
+        for record in loaded.records
+    )
     if earlier:
         notes.append(
             f"{earlier} of {len(loaded.records)} prompts hold earlier assistant turns. They are read, not "
-            "trained: only the last turn is."
+            "trained: only the last turn is. Give the messages weights to have sft train them."
         )
     if loaded.format.kind is None:
         notes.append("Prompts without completions: methods that sample their own read them, such as grpo.")

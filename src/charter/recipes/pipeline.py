@@ -163,7 +163,7 @@ class _Alignment:
             config = {
                 "model": digest,
                 "data": data.result["digests"],
-                "settings": settings.model_dump(mode="json", exclude={"save_every"}),
+                "settings": settings.model_dump(mode="json", exclude={"save_every", "track"}),
             }
             if isinstance(settings, DistillSettings):
                 config["teacher"] = named_digest(settings.teacher)

@@ -16,6 +16,7 @@ from charter.recipes.recipe import Recipe
 from charter.recipes.rewards import aims_of, check_rewards
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import launched
+from charter.training.extras import check_installed
 from charter.training.methods import DistillSettings
 from charter.training.rollouts import RolloutSettings
 
@@ -51,6 +52,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError(
             "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
         )
+    for stage in recipe.train:
+        check_installed(stage)
     check_files(recipe)
     check_trainable(recipe.model)
     refuse_head(recipe.model)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from charter.document.marked import Marked, read_yaml
-from charter.errors import UserError
+from charter.errors import UserError, nearest
 from charter.feedback.formats import load, read_prompts
 from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
@@ -20,21 +20,29 @@ from charter.records import write_text
 from charter.store.runfolder import RunFolder
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.devices import here
+from charter.training.extras import check_installed
 from charter.training.methods import Trained
 from charter.training.rollouts import RolloutSettings
 from charter.training.settings import TrainSettings
+from charter.training.trackers import TRACKERS
 
 
-def train_single(name: str, model: str, data: str, out: Path, config: Path | None) -> Trained:
-    """Train by the method of that name into `out`; resumes what is there.
+def train_single(name: str, model: str, data: str, out: Path, config: Path | None, track: str | None = None) -> Trained:
+    """Train by the method of that name into `out`; resumes what is there. `track` goes before the settings' own.
 
     Started by torchrun, all processes call it and the first one writes. Raises UserError on wrong input."""
     chosen = method(name)
     settings = _settings(chosen.settings, read_yaml(config) if config else None)
+    if track is not None:
+        if track not in TRACKERS:
+            close = nearest(track, list(TRACKERS))
+            raise UserError(f'--track "{track}" is no tracker.{close} Give {" or ".join(TRACKERS)}.')
+        settings = settings.model_copy(update={"track": track})
     reads = CATALOGUE[name].reads
     rows: list[Any]
     rows, unread = read_prompts(data) if reads == "prompts" else load(data).as_kind(reads)
     check_trainable(model)
+    check_installed(settings)
     if isinstance(settings, RolloutSettings):
         check_rewards(aims_of(settings))
     first = here().first

@@ -23,6 +23,8 @@ class Prompt:
 class Demonstration:
     """A prompt with one completion to imitate. `weight` scales its loss.
 
+    `earlier_weights`, where there are any, are those of the prompt's own assistant turns, in their order: SFT trains
+    these too, but for weights of 0.
     `finished` is False for a completion that a token limit cut: its end is no end of turn, and is not learned as one.
     """
 
@@ -33,6 +35,7 @@ class Demonstration:
     source: str = ""
     weight: float = 1.0
     finished: bool = True
+    earlier_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def prompt_from(row: Mapping[str, Any]) -> Prompt:
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:
     """The Demonstration that `as_row` wrote."""
-    return Demonstration(**_fields(row))
+    return Demonstration(**{**_fields(row), "earlier_weights": tuple(row.get("earlier_weights", ()))})
 
 
 def preference_from(row: Mapping[str, Any]) -> Preference:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,17 +24,38 @@ _MAX_PADDED_SHARE = 0.25
 """Groups share one attention call while padding them to the longest wastes no more than this share of it."""
 
 
+class Turn(NamedTuple):
+    """Where the assistant speaks in a completion, from token `start` up to `stop`, and how much that counts."""
+
+    start: int
+    stop: int
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """One prompt with its completions, as token ids. `key` names the source row in errors and counts.
 
     reads: per completion, the places (from 0) of the tokens at which a reward is read; empty is the last of each.
+    turns: the assistant's in the one completion, where it runs over several; what lies between them is attended to,
+    not predicted. Empty: every token of every completion is predicted.
     """
 
     key: str
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
     reads: tuple[tuple[int, ...], ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def spoken(self) -> tuple[Turn, ...]:
+        """What is predicted: the turns, or each completion as one."""
+        return self.turns or tuple(Turn(0, len(completion)) for completion in self.completions)
+
+    @property
+    def predicted(self) -> int:
+        """Tokens that are predicted."""
+        return sum(turn.stop - turn.start for turn in self.spoken)
 
     @property
     def length(self) -> int:
@@ -69,7 +91,8 @@ class Row:
     """Several groups as one flat run of T tokens: their common beginning (`shared` tokens), then the rest of each.
 
     input_ids_T, position_ids_T: int64.
-    predict_N, target_N: for each completion token, the flat index whose hidden state predicts it, and its id.
+    predict_N, target_N: for each predicted token of the completions, the flat index whose hidden state predicts
+        it, and its id.
     sequence_N: which completion (0 … number of completions in the row - 1) the token belongs to.
     first_C: flat index of each completion's first token.
     read_R: flat index of each token at which a reward is read, by default each completion's last.
@@ -80,6 +103,8 @@ class Row:
         for group in self.groups:
             if not group.prompt or not all(group.completions):
                 raise ValueError(f"row {group.key}: a group needs a prompt and completions of at least one token")
+            if group.turns and len(group.completions) != 1:
+                raise ValueError(f"row {group.key}: turns are those of one completion, not of several")
         self.shared = common_beginning([group.prompt for group in self.groups])
         ids: list[int] = list(self.groups[0].prompt[: self.shared]) if self.groups else []
         positions: list[int] = list(range(self.shared))
@@ -100,9 +125,11 @@ class Row:
             for number, completion in enumerate(group.completions, 1):
                 # The first completion token is predicted by the prompt's last token, the others by their neighbour.
                 first = len(ids)
-                predict += [start + size - self.shared - 1, *range(first, first + len(completion) - 1)]
-                target += completion
-                sequence += [count] * len(completion)
+                before = [start + size - self.shared - 1, *range(first, first + len(completion) - 1)]
+                for turn in group.turns or (Turn(0, len(completion)),):
+                    predict += before[turn.start : turn.stop]
+                    target += completion[turn.start : turn.stop]
+                    sequence += [count] * (turn.stop - turn.start)
                 ids += completion
                 positions += range(size, size + len(completion))
                 segment += [number] * len(completion)

@@ -6,22 +6,23 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from charter.errors import Unfinished, UserError
 from charter.progress import Bar
 from charter.training.body import RowForward
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.devices import Devices, here
+from charter.training.extras import check_processes
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
+from charter.training.objective import BatchObjective, Objective, RowObjective, Tally
 from charter.training.optimizer import Optimizers, learning_rate
 from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
@@ -32,80 +33,6 @@ if TYPE_CHECKING:
 
 _SOURCE = "source."
 """What a source's tensors are called in a checkpoint, beside the optimiser's."""
-
-
-@dataclass
-class Tally:
-    """Sums, counts and peaks of logged quantities over the rows of a step."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
-    peaks: dict[str, float] = field(default_factory=dict)
-
-    def add(self, name: str, total: Tensor | float, count: float) -> None:
-        """Add a sum over `count` items."""
-        self.sums[name] = self.sums.get(name, 0.0) + float(total)
-        self.counts[name] = self.counts.get(name, 0.0) + count
-
-    def peak(self, name: str, value: Tensor | float) -> None:
-        """Keep the largest value of a quantity; its name is no mean's."""
-        self.peaks[name] = max(self.peaks.get(name, -math.inf), float(value))
-
-    def join(self, other: Tally) -> None:
-        """Add all that another tally holds."""
-        for name, total in other.sums.items():
-            self.add(name, total, other.counts[name])
-        for name, value in other.peaks.items():
-            self.peak(name, value)
-
-    def means(self) -> dict[str, float]:
-        """Mean of every quantity."""
-        return {name: total / max(self.counts[name], 1e-12) for name, total in self.sums.items()}
-
-
-class Objective(Protocol):
-    """What a method minimises."""
-
-    def weight(self, group: Group) -> float:
-        """How much a group counts in the batch mean. The loss of a step is sum of losses / sum of weights."""
-        ...
-
-    def loss(self, values: Tensor, row: Row, tally: Tally, /) -> Tensor:
-        """The summed (not averaged) loss of a row, from what the forward gives: its completions' log-probs (N,), or
-        their rewards (C, heads). Logs into `tally`.
-        """
-        ...
-
-
-@runtime_checkable
-class RowObjective(Protocol):
-    """An objective that needs more of a row than its log-probs, such as a comparison of whole distributions."""
-
-    def weight(self, group: Group) -> float:
-        """As in `Objective`."""
-        ...
-
-    def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
-        """The summed loss of a row, which it runs through the model itself; logs into `tally`."""
-        ...
-
-    def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
-        """Zero, from as many forwards as `row_loss` makes of a row: other processes run theirs meanwhile, and a
-        sharded model's forward takes all of them. The row belongs to no group."""
-        ...
-
-
-LogprobSums = Callable[[Sequence[Group]], dict[str, Tensor]]
-"""Groups → per key, summed log-probs (k,) under the policy as it is, without dropout or gradient."""
-
-
-@runtime_checkable
-class BatchObjective(Objective, Protocol):
-    """An objective that needs a number of the whole batch before any of its rows, such as KTO's KL."""
-
-    def for_batch(self, batch: Sequence[Group], logprob_sums: LogprobSums) -> Objective:
-        """The objective of this batch; called once a step, before the batch is split into rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -171,6 +98,7 @@ def train_on(
     Checkpoints stand between batches, never between several updates on one: a batch that was sampled need not be kept,
     as the weights of its start and the number of the step make it again. A kill costs at most one batch more.
     """
+    check_processes(settings)
     devices = here()
     devices.shard(forward)
     forward.train()
@@ -180,6 +108,7 @@ def train_on(
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        kind=settings.optimizer,
         devices=devices,
     )
     fingerprint = _fingerprint(source, settings, identity)
@@ -193,7 +122,8 @@ def train_on(
         source.restore({name[len(_SOURCE) :]: t for name, t in tensors.items() if name.startswith(_SOURCE)})
     per_epoch = steps_per_epoch(source.rows, settings) * settings.updates
     total = per_epoch * settings.epochs
-    metrics = MetricsLog(folder, done) if devices.first else None
+    told = settings.model_dump(mode="json")
+    metrics = MetricsLog(folder, done, settings.track, fingerprint, told) if devices.first else None
     begun = time.monotonic()
     tokens = 0
     try:
@@ -306,5 +236,5 @@ def _logprobs(forward: RowForward, objective: object) -> CompletionLogprobs:
 def _fingerprint(source: Source, settings: TrainSettings, identity: str) -> str:
     """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
     digest = hashlib.sha256(f"{identity} {source.digest()}".encode())
-    digest.update(json.dumps(settings.model_dump(exclude={"save_every"}), sort_keys=True).encode())
+    digest.update(json.dumps(settings.model_dump(exclude={"save_every", "track"}), sort_keys=True).encode())
     return digest.hexdigest()

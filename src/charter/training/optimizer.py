@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from charter.models.extras import require
 from charter.training.devices import Devices, local
 
 Schedule = Literal["linear", "cosine", "constant"]
+Kind = Literal["adamw", "adamw_8bit"]
 
 
 class MasterAdamW:
-    """AdamW (Loshchilov and Hutter 2019) over `parameters`, in the order given; of sharded ones, over the own part."""
+    """AdamW (Loshchilov and Hutter 2019) over `parameters`, in the order given; of sharded ones, over the own part.
+
+    kind "adamw_8bit" keeps the moments of tensors of 4,096 values or more in 8 bits, scaled by block (Dettmers et al.
+    2022, arXiv 2110.02861), through bitsandbytes; the masters stay fp32. Raises UserError when it is not installed.
+    """
 
     def __init__(
         self,
@@ -28,13 +34,15 @@ class MasterAdamW:
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
+        kind: Kind = "adamw",
         devices: Devices = Devices(),
     ) -> None:
         self.parameters = list(parameters)
         self._devices = devices
         # A copy even for fp32 weights: one code path, and the sum of gradients never aliases `.grad`.
         self.masters = [nn.Parameter(local(p).detach().float().clone()) for p in self.parameters]
-        self._adam = torch.optim.AdamW(self.masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
+        make: Any = torch.optim.AdamW if kind == "adamw" else eight_bit().optim.AdamW8bit
+        self._adam = make(self.masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def accumulate(self) -> None:
         """Move the gradients of one backward pass into the fp32 sums."""
@@ -72,7 +80,8 @@ class MasterAdamW:
         for index, master in enumerate(self.masters):
             saved[f"{index}.master"] = master.detach()
             for name, value in self._adam.state.get(master, {}).items():
-                saved[f"{index}.{name}"] = value
+                # bitsandbytes counts its steps in an int, and all its states share their tables of levels.
+                saved[f"{index}.{name}"] = value.clone() if torch.is_tensor(value) else torch.tensor(value)
         return saved
 
     def load(self, saved: dict[str, Tensor]) -> None:
@@ -80,11 +89,23 @@ class MasterAdamW:
         with torch.no_grad():
             for index, master in enumerate(self.masters):
                 master.copy_(saved[f"{index}.master"])
-                names = ("step", "exp_avg", "exp_avg_sq")
-                state = {name: saved[f"{index}.{name}"].clone() for name in names if f"{index}.{name}" in saved}
+                start = f"{index}."
+                names = [name.removeprefix(start) for name in saved if name.startswith(start)]
+                state = {name: self._restored(name, saved[start + name], master) for name in names if name != "master"}
                 if state:
                     self._adam.state[master] = state
         self.cast()
+
+    def _restored(self, name: str, value: Tensor, master: Tensor) -> Tensor | int:
+        if name != "step":
+            return value.to(master.device, copy=True)
+        # torch keeps the count of steps on the processor, wherever the weights are.
+        return value.clone() if isinstance(self._adam, torch.optim.AdamW) else int(value)
+
+
+def eight_bit() -> Any:
+    """The library of the 8-bit moments. Raises UserError when it is not installed."""
+    return require("bitsandbytes", "`optimizer: adamw_8bit`")
 
 
 class Optimizers:
@@ -100,12 +121,11 @@ class Optimizers:
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
+        kind: Kind = "adamw",
         devices: Devices = Devices(),
     ) -> None:
-        self._parts = [
-            (prefix, factor, MasterAdamW(own, betas=betas, eps=eps, weight_decay=weight_decay, devices=devices))
-            for prefix, factor, own in parts
-        ]
+        how: dict[str, Any] = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "kind": kind}
+        self._parts = [(prefix, factor, MasterAdamW(own, **how, devices=devices)) for prefix, factor, own in parts]
 
     def accumulate(self) -> None:
         """Move the gradients of one backward pass into the fp32 sums."""

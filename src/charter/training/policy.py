@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charter.models.loading import ADAPTER_CONFIG, load_model, resolve
-from charter.models.lora import LoraSettings, add_lora, replace_folder, save_adapter
+from charter.models.lora import LoraSettings, add_lora, check_same_form, replace_folder, save_adapter
 from charter.models.reward_head import RewardHead, refuse_head
 from charter.models.template import ChatFormat, chat_format
 from charter.training.devices import here
@@ -69,15 +69,19 @@ def load_trainable(name: str, lora: LoraSettings | None, seed: int) -> Policy:
     """`trainable_policy`, for what keeps the reward head that may be there."""
     folder = resolve(name)
     is_adapter = isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists()
-    loaded = load_model(name, merge=lora is None)
+    quantize = lora.quantize if lora else None
+    loaded = load_model(name, merge=lora is None, quantize=quantize)
+    # What a 4-bit base says is not what the whole one says: nothing that was kept of the one serves the other.
+    digest = f"{loaded.digest} in {quantize}" if quantize else loaded.digest
     format_ = chat_format(loaded.tokenizer)
     model: Any = loaded.model
     if lora is None:
         model.requires_grad_(True)
         return Policy(model, format_, loaded.digest, None)
     if is_adapter:
+        check_same_form(lora, model.peft_config["default"], name)
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in parameter_name)
-        return Policy(model, format_, loaded.digest, str(model.peft_config["default"].base_model_name_or_path))
+        return Policy(model, format_, digest, str(model.peft_config["default"].base_model_name_or_path))
     adapted: Any = add_lora(model, lora, seed)
-    return Policy(adapted, format_, loaded.digest, name)
+    return Policy(adapted, format_, digest, name)

@@ -28,8 +28,8 @@ from charter.ports import Reward
 from charter.records import Exchange, Prompt, Rewarded, Sampling
 from charter.training.devices import launched
 from charter.training.layout import Group, Row
-from charter.training.loop import Objective, Tally
 from charter.training.metrics import resumed_file
+from charter.training.objective import Objective, Tally
 from charter.training.policy import Policy
 from charter.training.reward_sources import RewardPart
 from charter.training.rows import PromptIds, prompt_ids

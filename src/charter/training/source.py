@@ -15,7 +15,7 @@ from charter.training.layout import Group
 from charter.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from charter.training.loop import Objective, RowObjective
+    from charter.training.objective import Objective, RowObjective
 
 T = TypeVar("T")
 
@@ -89,7 +89,8 @@ class FixedSource(Stateless):
         """sha256 of the groups and of how much each counts."""
         digest = hashlib.sha256()
         for group in self.groups:
-            digest.update(repr((group.key, group.prompt, group.completions, self.objective.weight(group))).encode())
+            content = group.key, group.prompt, group.completions, group.turns, self.objective.weight(group)
+            digest.update(repr(content).encode())
         return digest.hexdigest()
 
     def batch(self, step: int) -> Batch:

@@ -13,7 +13,7 @@ from torch import Tensor
 from charter.training.kl import k3
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head
-from charter.training.loop import Tally
+from charter.training.objective import Tally
 from charter.training.policy_tokens import logprobs_and_entropies
 from charter.training.rl_losses import (
     clipped_share,

@@ -28,9 +28,9 @@ class KeptTokens:
     """The TopTokens of many groups in a file, read as they are needed: memory holds a row's."""
 
     def __init__(self, path: Path, groups: Sequence[Group]) -> None:
-        ends = list(accumulate(_tokens(group) for group in groups))
+        ends = list(accumulate(group.predicted for group in groups))
         self._spans: Mapping[str, tuple[int, int]] = {
-            group.key: (end - _tokens(group), end) for group, end in zip(groups, ends, strict=True)
+            group.key: (end - group.predicted, end) for group, end in zip(groups, ends, strict=True)
         }
         self._file = safe_open(str(path), framework="pt")
         self.digest = path.stem
@@ -72,7 +72,7 @@ def kept_tokens(
         )
     content = hashlib.sha256(f"{digest} top {k} of {vocabulary} at {temperature}".encode())
     for group in groups:
-        content.update(repr((group.key, group.prompt, group.completions)).encode())
+        content.update(repr((group.key, group.prompt, group.completions, group.turns)).encode())
     path = folder / f"top-{content.hexdigest()[:32]}.safetensors"
     if not here().from_first(path.exists()):
         _compute(reference(), groups, row_tokens, path, k, temperature, vocabulary, title)
@@ -106,7 +106,7 @@ def _compute(
             top = logprobs(row, lambda head, hidden: top_tokens(head, hidden, k, temperature, vocabulary))
             if not real:
                 continue
-            sizes = [_tokens(group) for group in row.groups]
+            sizes = [group.predicted for group in row.groups]
             columns = [x.cpu().split(sizes) for x in (top.ids_NK.int(), top.logp_NK, top.tail_N)]
             own |= {group.key: [column[place] for column in columns] for place, group in enumerate(row.groups)}
             bar.update(min(len(own) * devices.world, len(groups)))
@@ -119,7 +119,3 @@ def _compute(
     temporary = path.with_suffix(".tmp")
     save_file({"ids": ids, "logprobs": logp, "tail": tail}, str(temporary))
     temporary.replace(path)
-
-
-def _tokens(group: Group) -> int:
-    return sum(map(len, group.completions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from charter.feedback.formats.source_rows import SourceRow, Unusable
@@ -9,9 +10,9 @@ from charter.feedback.formats.turns import (
     conversation,
     finished,
     is_transcript,
-    last_weight,
     parse_transcript,
     prompt_of,
+    weighted,
 )
 from charter.records import Conversation, Demonstration
 
@@ -20,11 +21,22 @@ ANSWERS = ("completion", "response", "output", "answer")
 
 
 def chat(row: SourceRow) -> Demonstration:
-    """`messages` (TRL, OpenAI) or `conversations` (ShareGPT): the last assistant turn, what comes before as prompt."""
+    """`messages` (TRL, OpenAI) or `conversations` (ShareGPT): the last assistant turn, what comes before as prompt.
+
+    With weights on messages it is the last turn that has one above 0; earlier ones keep theirs.
+    """
     value = row.values.get("messages") or row.values.get("conversations")
     turns = conversation(value, row.where)
-    prompt, completion = finished(turns, row.where)
-    return _demonstration(row, prompt, completion, last_weight(value, row.where) if isinstance(value, list) else 1.0)
+    finished(turns, row.where)
+    trained, weights = weighted(value, turns, row.where)
+    prompt, completion = finished(trained, row.where)
+    made = _demonstration(row, prompt, completion, weights[-1] if weights else 1.0)
+    if len(trained) < len(turns):
+        made = replace(made, finished=True)
+    if not any(weights[:-1]):
+        return made
+    scale = row.number("weight", 1.0, 0.0, 1e6)
+    return replace(made, earlier_weights=tuple(scale * weight for weight in weights[:-1]))
 
 
 def answer(row: SourceRow) -> Demonstration:

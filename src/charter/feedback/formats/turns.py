@@ -87,15 +87,33 @@ def finished(turns: Conversation, where: str) -> tuple[Conversation, str]:
     return turns[:-1], turns[-1].content
 
 
-def last_weight(value: Any, where: str) -> float:
-    """The weight of the last message: OpenAI's `weight`, LLaMA-Factory's `loss_weight`, or 1."""
-    last = value[-1]
-    weight = last.get("weight") if last.get("weight") is not None else last.get("loss_weight")
-    number = 1.0 if weight is None else as_number(weight)
-    if number is None or number < 0:
+def weighted(value: Any, turns: Conversation, where: str) -> tuple[Conversation, tuple[float, ...]]:
+    """(`turns` as far as they are trained, weights of their assistant turns); no weights where no message has one.
+
+    value: the messages as they stand in the row.  A weight is OpenAI's `weight` or LLaMA-Factory's `loss_weight`; in
+    a conversation that has one, an assistant's message without counts 1, as it does there. What comes after the last
+    turn with a weight above 0 changes no loss and is left out.
+    Raises Unusable when no turn has a weight above 0, or one that has comes before any user's turn.
+    """
+    spoken = [i for i, turn in enumerate(turns) if turn.role == "assistant"]
+    given = [_weight(value[i], where) for i in spoken] if isinstance(value, list) else []
+    if all(weight is None for weight in given):
+        return turns, ()
+    weights = [1.0 if weight is None else weight for weight in given]
+    trained = [i for i, weight in zip(spoken, weights, strict=True) if weight > 0]
+    if not trained:
+        raise Unusable(where, "gives all its assistant turns the weight 0")
+    if not any(turn.role == "user" for turn in turns[: trained[0]]):
+        raise Unusable(where, "has no user's turn before the assistant's", "Give a greeting the weight 0.")
+    end = trained[-1] + 1
+    return turns[:end], tuple(weight for i, weight in zip(spoken, weights, strict=True) if i < end)
+
+
+def _weight(message: Any, where: str) -> float | None:
+    weight = message.get("weight") if message.get("weight") is not None else message.get("loss_weight")
+    number = as_number(weight)
+    if weight is not None and (number is None or number < 0):
         raise UserError(f"{where}: a message's weight must be a number from 0; got {str(weight)[:60]!r}.")
-    if number == 0:
-        raise Unusable(where, "gives its last assistant turn the weight 0")
     return number
 
 

@@ -15,9 +15,9 @@ from charter.errors import UserError
 from charter.records import Preference
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods.base import Method, Trained, check_strengths, need_rows
 from charter.training.methods.reward import HeadSettings, counts_of, train_heads
+from charter.training.objective import Tally
 from charter.training.reward_losses import bradley_terry_loss, sign_loss
 from charter.training.rewards import reward_policy
 from charter.training.rows import preference_groups

@@ -10,7 +10,7 @@ from torch import Tensor
 from charter.training.divergence import Comparison, TopTokens, token_divergences
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head
-from charter.training.loop import Tally
+from charter.training.objective import Tally
 from charter.training.toptokens import KeptTokens
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from torch import Tensor
 from charter.records import Rated
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
-from charter.training.loop import LogprobSums, Tally, train
+from charter.training.loop import train
 from charter.training.losses import kto_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
+from charter.training.objective import LogprobSums, Tally
 from charter.training.policy import trainable_policy
 from charter.training.reference import cached_reference
 from charter.training.rows import single_groups

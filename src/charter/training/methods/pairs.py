@@ -17,9 +17,10 @@ from torch import Tensor
 from charter.records import Preference
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Trained, check_strengths, finish, need_rows
+from charter.training.objective import Tally
 from charter.training.policy import trainable_policy
 from charter.training.reference import cached_reference
 from charter.training.rows import preference_groups

@@ -21,8 +21,9 @@ from charter.training.kl import KlControl
 from charter.training.lagrange import Multiplier
 from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import RowObjective, train_on
+from charter.training.loop import train_on
 from charter.training.methods.base import Trained, finish
+from charter.training.objective import RowObjective
 from charter.training.policy import trainable_policy
 from charter.training.policy_settings import ConstrainedSettings, PolicyGradientSettings
 from charter.training.reference import StartWeights

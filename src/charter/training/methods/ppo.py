@@ -23,13 +23,14 @@ from charter.training.critic import ActorCritic, blank_head, completion_values, 
 from charter.training.experience import Experience
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train_on
+from charter.training.loop import train_on
 from charter.training.methods.base import Method, Trained, finish
 from charter.training.methods.policy_gradient import (
     PolicyMethod,
     PolicyUpdates,
     learned_from,
 )
+from charter.training.objective import Tally
 from charter.training.policy import Policy, trainable_policy
 from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reference import StartWeights

@@ -18,8 +18,9 @@ from charter.models.reward_head import RewardHead
 from charter.records import Preference
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Objective, Tally, train
+from charter.training.loop import train
 from charter.training.methods.base import Method, Trained, check_strengths, finish, need_rows
+from charter.training.objective import Objective, Tally
 from charter.training.policy import Policy
 from charter.training.reward_losses import bradley_terry_loss, centring_loss
 from charter.training.rewards import CompletionRewards, reward_policy

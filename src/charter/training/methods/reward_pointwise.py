@@ -16,9 +16,9 @@ from charter.records import Scored
 from charter.scores import deciding_score
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods.base import Method, Trained, need_rows
 from charter.training.methods.reward import HeadSettings, counts_of, train_heads
+from charter.training.objective import Tally
 from charter.training.reward_losses import regression_loss
 from charter.training.rewards import reward_policy
 from charter.training.rows import single_groups

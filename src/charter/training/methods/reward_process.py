@@ -17,9 +17,9 @@ from charter.models.reward_head import RewardHead, StepForm, Whole
 from charter.records import Stepwise
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
-from charter.training.loop import Tally
 from charter.training.methods.base import Method, Trained, need_rows
 from charter.training.methods.reward import HeadSettings, counts_of, train_heads
+from charter.training.objective import Tally
 from charter.training.reward_losses import regression_loss, step_loss
 from charter.training.rewards import reward_policy
 from charter.training.steps import SEPARATOR, step_groups

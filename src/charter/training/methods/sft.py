@@ -15,12 +15,13 @@ from charter.records import Demonstration
 from charter.training.divergence import Comparison, Direction
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
-from charter.training.loop import Tally, train
+from charter.training.loop import train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.methods.kl import KlObjective
+from charter.training.objective import Tally
 from charter.training.policy import Policy, trainable_policy
-from charter.training.rows import single_groups
+from charter.training.rows import demonstration_groups
 from charter.training.settings import TrainSettings
 from charter.training.toptokens import KeptTokens, kept_tokens, vocabulary_of
 
@@ -56,11 +57,11 @@ class SftSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class SftObjective:
-    """Weighted token-mean negative log-likelihood; `weights` scales rows by key.
+    """Weighted token-mean negative log-likelihood; `weights` scales rows by key, and a group's turns have their own.
 
-    The first `opening_tokens` of a completion count `opening_weight` times: alignment differs from the base model
-    mostly in them (Qi et al. 2024, arXiv 2406.05946), and in a plain mean one deciding token drowns among its many
-    followers.
+    The first `opening_tokens` of a completion or turn count `opening_weight` times: alignment differs from the base
+    model mostly in them (Qi et al. 2024, arXiv 2406.05946), and in a plain mean one deciding token drowns among its
+    many followers.
     """
 
     weights: Mapping[str, float]
@@ -69,9 +70,10 @@ class SftObjective:
 
     def weight(self, group: Group) -> float:
         """Weighted completion tokens: the loss is a mean over them, however the batch is split."""
-        opening = sum(min(len(completion), self.opening_tokens) for completion in group.completions)
-        tokens = sum(map(len, group.completions))
-        return self.weights[group.key] * (tokens + (self.opening_weight - 1) * opening)
+        return sum(
+            weight * (length + (self.opening_weight - 1) * min(length, self.opening_tokens))
+            for length, weight in self._stretches(group)
+        )
 
     def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
         """Summed weighted negative log-likelihood of a row."""
@@ -79,19 +81,24 @@ class SftObjective:
         return nll_loss(logp_N, logp_N.new_tensor(self.token_weights(row))).sum()
 
     def token_weights(self, row: Row) -> list[float]:
+        """The weight of each token that the row predicts."""
         weights: list[float] = []
         for group in row.groups:
-            for completion in group.completions:
-                opening = min(len(completion), self.opening_tokens)
-                own = [self.opening_weight] * opening + [1.0] * (len(completion) - opening)
-                weights += [self.weights[group.key] * one for one in own]
+            for length, weight in self._stretches(group):
+                opening = min(length, self.opening_tokens)
+                weights += [weight * self.opening_weight] * opening + [weight] * (length - opening)
         return weights
+
+    def _stretches(self, group: Group) -> list[tuple[int, float]]:
+        """(tokens, weight) of each completion or turn."""
+        scale = self.weights[group.key]
+        return [(turn.stop - turn.start, scale * turn.weight) for turn in group.spoken]
 
 
 def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, folder: Path) -> Trained:
     """Fine-tune `model` on demonstrations; the result is `folder/model`. Resumes what a killed run left there."""
     policy = trainable_policy(model, settings.lora, settings.seed)
-    groups, weights, dropped = single_groups(rows, policy.format, settings.max_tokens)
+    groups, weights, dropped = demonstration_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, "SFT")
     sft = SftObjective(weights, settings.opening_tokens, settings.opening_weight)
     objective: SftObjective | KlObjective = sft
