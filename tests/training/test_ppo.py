@@ -191,7 +191,7 @@ def test_policy_and_critic_are_optimised_apart_unless_they_share_a_body(base: Pa
 def test_a_reward_rises_and_the_critic_explains_it(values: dict[str, Any], base: Path, tmp_path: Path) -> None:
     how = settings(
         **{"batch_size": 6, "samples": 8, "sample_tokens": 16, "learning_rate": 2e-3, "lora": None, "beta": 0.01},
-        **{"update_epochs": 2, "epochs": 16, **values},
+        **{"update_epochs": 2, "epochs": 24, **values},
     )
     train_ppo(str(base), PROMPTS, how, tmp_path, reward_from(early_letters))
     rows = [row for row in metrics(tmp_path) if "reward" in row]

@@ -131,7 +131,7 @@ def test_options_of_another_method_are_refused() -> None:
             method(name).settings.model_validate(wrong_value)
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("dppo", "dpo"), ("ipo-mean", "ipo_mean"), ("chipo", "chi_po")])
+@pytest.mark.parametrize(("wrong", "right"), [("dpoo", "dpo"), ("ipo-mean", "ipo_mean"), ("chipo", "chi_po")])
 def test_unknown_methods_get_the_nearest_name(wrong: str, right: str) -> None:
     with pytest.raises(UserError, match=f'Did you mean "{right}"'):
         method(wrong)
