@@ -20,7 +20,7 @@ from charter.errors import Unfinished
 from charter.models.lora import LoraSettings, add_lora
 from charter.models.reward_head import new_head
 from charter.training.bootstrap import bootstrap_counts
-from charter.training.devices import here, leave
+from charter.training.devices import end, here, leave
 from charter.training.divergence import Comparison
 from charter.training.fused import FusedLora, FusedRMSNorm
 from charter.training.layout import Group, Row
@@ -256,3 +256,4 @@ def main(what: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    end(0)

@@ -19,7 +19,7 @@ import typer
 from charter import __version__
 from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
-from charter.training.devices import launched, leave
+from charter.training.devices import end, launched, leave
 
 # typer carries its own click inside since 0.26; the public exceptions are the only way to both.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -91,6 +91,8 @@ def run() -> None:
     # The interpreter closes the streams after this: what cannot be delivered then would end in an exit code of its own.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
+    if launched()[1] > 1:
+        end(code)
     sys.exit(code)
 
 

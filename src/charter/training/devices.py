@@ -7,12 +7,15 @@ process, checkpoints by all. One process alone takes the same path, without torc
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from charter.errors import UserError
 
@@ -63,8 +66,7 @@ def here() -> Devices:
 def leave() -> None:
     """Part from the others, once all are here. For the end of a process that succeeded; without others, nothing.
 
-    A process that ends with its threads of communication still open is now and then aborted by the C++ runtime
-    ("terminate called without an active exception"). One that fails must not wait for the others: torchrun ends them.
+    One that fails must not wait for the others: torchrun ends them.
     """
     if here.cache_info().currsize and here().world > 1:
         import torch.distributed as dist
@@ -72,6 +74,19 @@ def leave() -> None:
         here().barrier()
         dist.destroy_process_group()
         here.cache_clear()
+
+
+def end(code: int) -> NoReturn:
+    """End this process, one of several, with that exit code; what it wrote is flushed, and nothing else is torn down.
+
+    Torn down in the usual way, one in many is aborted by the C++ runtime ("terminate called without an active
+    exception"), as threads of communication outlive what they use; torchrun then calls the whole run failed.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @dataclass(frozen=True)
