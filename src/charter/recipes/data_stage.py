@@ -36,17 +36,11 @@ from charter.records import (
 )
 from charter.store.runfolder import file_digest
 
-DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT, COUNTS = (
-    "demonstrations.jsonl",
-    "preferences.jsonl",
-    "ratings.jsonl",
-    "scored.jsonl",
-    "stepwise.jsonl",
-    "prompts.jsonl",
-    "heldout.jsonl",
-    "counts.json",
-)
-_FILES = (DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT)
+_TRAINED = ("demonstrations", "preferences", "ratings", "scored", "stepwise", "prompts")
+"""The kinds of rows that training stages read, as they are named in `Rows`; each has a file."""
+_KINDS = (*_TRAINED, "heldout")
+DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT = (f"{kind}.jsonl" for kind in _KINDS)
+COUNTS = "counts.json"
 MAX_OVERLAP = 0.5
 
 
@@ -71,7 +65,7 @@ class Rows:
 
     def trained(self) -> tuple[Record, ...]:
         """All that a training stage may read."""
-        return (*self.demonstrations, *self.preferences, *self.ratings, *self.scored, *self.stepwise, *self.prompts)
+        return tuple(row for kind in _TRAINED for row in getattr(self, kind))
 
 
 def needs_model(settings: DataSettings) -> bool:
@@ -200,12 +194,8 @@ def _drop_measured(rows: Rows, suites: tuple[str, ...]) -> None:
     if not close:
         return
     rows.dropped["prompt is a near-duplicate of an evaluation prompt"] += len(close)
-    rows.demonstrations = [row for row in rows.demonstrations if _first_user(row.prompt) not in close]
-    rows.preferences = [row for row in rows.preferences if _first_user(row.prompt) not in close]
-    rows.ratings = [row for row in rows.ratings if _first_user(row.prompt) not in close]
-    rows.scored = [row for row in rows.scored if _first_user(row.prompt) not in close]
-    rows.stepwise = [row for row in rows.stepwise if _first_user(row.prompt) not in close]
-    rows.prompts = [row for row in rows.prompts if _first_user(row.prompt) not in close]
+    for kind in _TRAINED:
+        setattr(rows, kind, [row for row in getattr(rows, kind) if _first_user(row.prompt) not in close])
 
 
 def _first_user(prompt: Conversation) -> str:
@@ -213,23 +203,13 @@ def _first_user(prompt: Conversation) -> str:
 
 
 def _write(rows: Rows, folder: Path) -> dict[str, Any]:
-    write_jsonl(folder / DEMONSTRATIONS, map(as_row, rows.demonstrations))
-    write_jsonl(folder / PREFERENCES, map(as_row, rows.preferences))
-    write_jsonl(folder / RATINGS, map(as_row, rows.ratings))
-    write_jsonl(folder / SCORED, map(as_row, rows.scored))
-    write_jsonl(folder / STEPWISE, map(as_row, rows.stepwise))
-    write_jsonl(folder / PROMPTS, map(as_row, rows.prompts))
-    write_jsonl(folder / HELDOUT, map(as_row, rows.heldout))
+    gathered: dict[str, list[Record]] = {kind: getattr(rows, kind) for kind in _KINDS}
+    for kind, these in gathered.items():
+        write_jsonl(folder / f"{kind}.jsonl", map(as_row, these))
     write_text(folder / COUNTS, json.dumps({"counts": rows.counts, "dropped": rows.dropped}, indent=1))
     return {
-        "demonstrations": len(rows.demonstrations),
-        "preferences": len(rows.preferences),
-        "ratings": len(rows.ratings),
-        "scored": len(rows.scored),
-        "stepwise": len(rows.stepwise),
-        "prompts": len(rows.prompts),
-        "heldout": len(rows.heldout),
+        **{kind: len(these) for kind, these in gathered.items()},
         "counts": dict(rows.counts),
         "dropped": dict(rows.dropped),
-        "digests": {name: file_digest(folder / name) for name in _FILES},
+        "digests": {name: file_digest(folder / name) for name in map("{}.jsonl".format, _KINDS)},
     }

@@ -17,7 +17,7 @@ from charter.training.kl import k1, k3
 from charter.training.layout import Group
 from charter.training.rollouts import Rollout
 from charter.training.segments import Segments
-from charter.training.token_rewards import scored_tokens
+from charter.training.token_rewards import scored_tokens, token_rewards
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +67,11 @@ class Experience:
     def penalised_C(self, beta: float) -> Tensor:
         """Scores less beta times the summed k1 of their completion."""
         return self.scores_C - beta * self.completions.sum(self.kl_N()) if beta else self.scores_C
+
+    def rewards_N(self, scores_C: Tensor, beta: float) -> Tensor:
+        """Rewards of tokens: the scores at the last ones, less beta times k1."""
+        kl_N = self.kl_N() if beta else torch.zeros_like(self.sampled_N)
+        return token_rewards(scores_C, kl_N, beta, self.completions, self.keep_N)
 
     def by_key(self, values_N: Tensor | None) -> dict[str, Tensor]:
         """Each group's part of values per token; nothing of None."""

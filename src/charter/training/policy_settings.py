@@ -28,7 +28,7 @@ class PolicyGradientSettings(RolloutSettings):
     )
     beta: float = Field(0.04, ge=0, description="Weight of the KL from the reference; 0 goes without a reference.")
     kl_in: Literal["loss", "reward"] = Field(
-        "loss", description="Where the KL stands: k3 in the loss, k1 in the reward."
+        "reward", description="Where the KL stands: k3 in the loss, k1 in the reward."
     )
     kl_target: float | None = Field(
         None, gt=0, description="KL per completion (nats) to which beta is steered; null leaves it. With kl_in: reward."

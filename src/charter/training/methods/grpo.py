@@ -19,9 +19,9 @@ from charter.records import Prompt
 from charter.training.advantages import batch_std_advantages, dr_grpo_advantages, grpo_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, surrogate_of, train_policy
 from charter.training.policy_settings import ConstrainedSettings
-from charter.training.surrogate import Aggregation, Surrogate, averaging_of
+from charter.training.surrogate import Aggregation, averaging_of
 
 
 class GrpoSettings(ConstrainedSettings):
@@ -37,6 +37,9 @@ class GrpoSettings(ConstrainedSettings):
     )
     advantage_scale: Literal["group", "batch", "none"] = Field(
         "group", description="Advantages are divided by the rewards' deviation in the group, in the batch, or not."
+    )
+    kl_in: Literal["loss", "reward"] = Field(
+        "loss", description="Where the KL stands: k3 in the loss, k1 in the reward."
     )
     epsilon: float = Field(1e-4, gt=0, description="Added to that deviation.")
     ratio: Literal["token", "sequence"] = Field(
@@ -64,14 +67,8 @@ def advantages_of(settings: GrpoSettings, found: Experience, beta: float) -> Ten
 
 def method_of(settings: GrpoSettings) -> PolicyMethod:
     """GRPO as these settings want it."""
-    surrogate = Surrogate(
-        averaging_of(settings.aggregation, settings.sample_tokens),
-        "mean" if settings.ratio == "sequence" else "token",
-        settings.clip_low,
-        settings.clip_high,
-        settings.dual_clip,
-        settings.beta if settings.kl_in == "loss" else 0.0,
-    )
+    averaging = averaging_of(settings.aggregation, settings.sample_tokens)
+    surrogate = surrogate_of(settings, averaging, "mean" if settings.ratio == "sequence" else "token")
     return PolicyMethod("GRPO", lambda found, beta: advantages_of(settings, found, beta), surrogate)
 
 

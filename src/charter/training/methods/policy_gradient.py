@@ -31,7 +31,7 @@ from charter.training.rl_losses import engine_log_ratio, masked_importance, trun
 from charter.training.rollouts import Rollouts, usable_prompts
 from charter.training.scoring import completion_logprobs
 from charter.training.source import Batch
-from charter.training.surrogate import Learned, PolicyObjective, Surrogate
+from charter.training.surrogate import Averaging, Learned, PolicyObjective, Ratio, Surrogate
 
 Advantages = Callable[[Experience, float], Tensor]
 """(experience, weight of the KL in the reward) → advantages (N,), fp32, 0 for tokens that do not count."""
@@ -44,6 +44,12 @@ class PolicyMethod:
     title: str
     advantages: Advantages
     surrogate: Surrogate
+
+
+def surrogate_of(settings: PolicyGradientSettings, averaging: Averaging, ratio: Ratio = "token") -> Surrogate:
+    """The surrogate with the clips of these settings, and with the KL where they want it in the loss."""
+    kl_weight = settings.beta if settings.kl_in == "loss" else 0.0
+    return Surrogate(averaging, ratio, settings.clip_low, settings.clip_high, settings.dual_clip, kl_weight)
 
 
 class PolicyUpdates:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -25,19 +24,14 @@ from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train_on
 from charter.training.methods.base import Method, Trained, finish
-from charter.training.methods.policy_gradient import (
-    PolicyMethod,
-    PolicyUpdates,
-    learned_from,
-)
+from charter.training.methods.policy_gradient import PolicyMethod, PolicyUpdates, learned_from, surrogate_of
 from charter.training.objective import Tally
 from charter.training.policy import Policy, trainable_policy
 from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reference import StartWeights
 from charter.training.rl_losses import token_mean, value_loss
 from charter.training.rollouts import Rollouts, usable_prompts
-from charter.training.surrogate import PolicyObjective, Surrogate, of_row
-from charter.training.token_rewards import token_rewards
+from charter.training.surrogate import PolicyObjective, of_row
 
 
 class PpoSettings(ConstrainedSettings):
@@ -49,9 +43,6 @@ class PpoSettings(ConstrainedSettings):
     samples: int = Field(1, ge=1, description="Completions sampled of each prompt.")
     update_epochs: int = Field(4, ge=1, description="Passes over a rollout.")
     beta: float = Field(0.05, ge=0, description="Weight of the KL from the reference; 0 goes without a reference.")
-    kl_in: Literal["loss", "reward"] = Field(
-        "reward", description="Where the KL stands: k3 in the loss, k1 in the reward."
-    )
     gamma: float = Field(1.0, ge=0, le=1, description="Discount of later rewards, per token.")
     lam: float = Field(0.95, ge=0, le=1, description="Lambda of generalised advantage estimation.")
     whiten_advantages: bool = Field(
@@ -147,9 +138,8 @@ def estimated(settings: PpoSettings, found: Experience, beta: float) -> tuple[Te
     """(advantages (N,), returns (N,)) of a rollout with values; 0 for tokens that do not count."""
     if found.values_N is None:
         raise ValueError("advantages need the critic's values")
-    kl_N = found.kl_N() if beta else torch.zeros_like(found.sampled_N)
     keep_N = found.keep_N
-    rewards_N = token_rewards(found.scores_C, kl_N, beta, found.completions, keep_N)
+    rewards_N = found.rewards_N(found.scores_C, beta)
     advantages_N, returns_N = gae(rewards_N, found.values_N, found.completions, settings.gamma, settings.lam, keep_N)
     return whiten(advantages_N, keep_N) if settings.whiten_advantages else advantages_N, returns_N
 
@@ -168,15 +158,9 @@ def value_values(found: Experience, returns_N: Tensor) -> dict[str, float]:
 
 def method_of(settings: PpoSettings) -> PolicyMethod:
     """PPO as these settings want it."""
-    surrogate = Surrogate(
-        token_mean,
-        "token",
-        settings.clip_low,
-        settings.clip_high,
-        settings.dual_clip,
-        settings.beta if settings.kl_in == "loss" else 0.0,
+    return PolicyMethod(
+        "PPO", lambda found, beta: estimated(settings, found, beta)[0], surrogate_of(settings, token_mean)
     )
-    return PolicyMethod("PPO", lambda found, beta: estimated(settings, found, beta)[0], surrogate)
 
 
 def actor_critic(settings: PpoSettings, model: str, policy: Policy) -> tuple[ActorCritic, str]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -19,11 +18,9 @@ from charter.records import Prompt
 from charter.training.advantages import dr_grpo_advantages, reinforce_pp_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, surrogate_of, train_policy
 from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.rl_losses import token_mean
-from charter.training.surrogate import Surrogate
-from charter.training.token_rewards import token_rewards
 
 
 class ReinforcePpSettings(PolicyGradientSettings):
@@ -32,9 +29,6 @@ class ReinforcePpSettings(PolicyGradientSettings):
     method: Literal["reinforce_pp"] = "reinforce_pp"
     samples: int = Field(1, ge=1, description="Completions sampled of each prompt.")
     beta: float = Field(0.01, ge=0, description="Weight of the KL from the reference; 0 goes without a reference.")
-    kl_in: Literal["loss", "reward"] = Field(
-        "reward", description="Where the KL stands: k3 in the loss, k1 in the reward."
-    )
     gamma: float = Field(1.0, ge=0, le=1, description="Discount of later rewards, per token.")
     baseline: Literal["none", "group"] = Field(
         "none", description="What is taken from a score: nothing, or the mean of its prompt's scores."
@@ -52,23 +46,16 @@ def advantages_of(settings: ReinforcePpSettings, found: Experience, beta: float)
     scores_C, keep_N = found.scores_C, found.keep_N
     if settings.baseline == "group":
         scores_C = dr_grpo_advantages(scores_C, found.prompts)
-    kl_N = found.kl_N() if beta else torch.zeros_like(found.sampled_N)
-    rewards_N = token_rewards(scores_C, kl_N, beta, found.completions, keep_N)
+    rewards_N = found.rewards_N(scores_C, beta)
     # The paper's own code divides the variance by n.
     return reinforce_pp_advantages(rewards_N, found.completions, settings.gamma, keep_N, unbiased=False)
 
 
 def method_of(settings: ReinforcePpSettings) -> PolicyMethod:
     """REINFORCE++ as these settings want it."""
-    surrogate = Surrogate(
-        token_mean,
-        "token",
-        settings.clip_low,
-        settings.clip_high,
-        settings.dual_clip,
-        settings.beta if settings.kl_in == "loss" else 0.0,
+    return PolicyMethod(
+        "REINFORCE++", lambda found, beta: advantages_of(settings, found, beta), surrogate_of(settings, token_mean)
     )
-    return PolicyMethod("REINFORCE++", lambda found, beta: advantages_of(settings, found, beta), surrogate)
 
 
 def train_reinforce_pp(

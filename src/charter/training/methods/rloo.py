@@ -18,10 +18,9 @@ from charter.records import Prompt
 from charter.training.advantages import rloo_advantages
 from charter.training.experience import Experience
 from charter.training.methods.base import Method, Trained
-from charter.training.methods.policy_gradient import PolicyMethod, train_policy
+from charter.training.methods.policy_gradient import PolicyMethod, surrogate_of, train_policy
 from charter.training.policy_settings import PolicyGradientSettings
 from charter.training.rl_losses import completion_mean
-from charter.training.surrogate import Surrogate
 
 
 class RlooSettings(PolicyGradientSettings):
@@ -30,9 +29,6 @@ class RlooSettings(PolicyGradientSettings):
     method: Literal["rloo"] = "rloo"
     samples: int = Field(4, ge=2, description="Completions sampled of each prompt.")
     beta: float = Field(0.05, ge=0, description="Weight of the KL from the reference; 0 goes without a reference.")
-    kl_in: Literal["loss", "reward"] = Field(
-        "reward", description="Where the KL stands: k3 in the loss, k1 in the reward."
-    )
 
 
 def advantages_of(found: Experience, beta: float) -> Tensor:
@@ -42,14 +38,7 @@ def advantages_of(found: Experience, beta: float) -> Tensor:
 
 def method_of(settings: RlooSettings) -> PolicyMethod:
     """RLOO as these settings want it."""
-    surrogate = Surrogate(
-        completion_mean,
-        "sum",
-        settings.clip_low,
-        settings.clip_high,
-        settings.dual_clip,
-        settings.beta if settings.kl_in == "loss" else 0.0,
-    )
+    surrogate = surrogate_of(settings, completion_mean, "sum")
     return PolicyMethod("RLOO", advantages_of, surrogate)
 
 
