@@ -13,7 +13,7 @@ import torch
 from rolling import PROMPTS, by_length, early_letters, reward_from
 from safetensors.torch import load_file
 from test_policy_gradients import online, settings
-from tiny import tiny_folder
+from tiny import metrics, tiny_folder
 
 from charter.models.reward_head import new_head
 from charter.recipes.rewards import aims_of, cost_of, reward_of
@@ -31,10 +31,6 @@ COST = [{"function": "rolling:early_letters"}]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("base") / "model", max_position_embeddings=256)
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def constrained(base: Path, how: Any, folder: Path, cost: Any = early_letters) -> PolicyUpdates:

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny import groups_of
+from tiny import groups_of, metrics
 from together import CASES, LONG, RANDOM, command, environment, run_case, together
 
 from charter.training.devices import Devices, bounds
@@ -31,10 +30,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = together(2, WORKER, "all", str(folder))
     assert ended.returncode == 0, ended.stderr[-4000:]
     return folder
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def assert_same_run(got: Path, want: Path) -> None:

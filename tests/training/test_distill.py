@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from test_divergence import dense_kl, dense_logits
-from tiny import CHATML, byte_tokenizer, tiny_folder
+from tiny import CHATML, byte_tokenizer, metrics, tiny_folder
 
 from charter.errors import UserError
 from charter.models.loading import load_model
@@ -42,10 +42,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.2,
     )
     return folder
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def distill(student: Path, teacher: Path, run: Path, rows: Any = ROWS, prompt: Any = None, **options: Any) -> Any:

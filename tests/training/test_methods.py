@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_folder
+from tiny import metrics, tiny_folder
 
 from charter.errors import Unfinished, UserError
 from charter.models.loading import load_model
@@ -40,10 +40,6 @@ def demonstrations(count: int = 8) -> list[Demonstration]:
 
 def preferences(count: int = 8) -> list[Preference]:
     return [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Gladly: {i}.", f"No {i}.") for i in range(count)]
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def logits(name: Path, *, merge: bool) -> torch.Tensor:

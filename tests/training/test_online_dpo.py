@@ -11,7 +11,7 @@ import pytest
 import torch
 from rolling import PROMPTS, early_letters, online, reward_from, settings
 from safetensors.torch import load_file
-from tiny import one_by_one, tiny_folder
+from tiny import metrics, one_by_one, tiny_folder
 from torch import Tensor
 
 from charter.errors import Unfinished, UserError
@@ -31,10 +31,6 @@ ORACLES = Path(__file__).parent / "oracles"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("base") / "model", max_position_embeddings=256)
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def shift(model: Any, size: float = 0.05) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +12,7 @@ import pytest
 import torch
 from rolling import PROMPTS, early_letters, reward_from
 from safetensors.torch import load_file
-from tiny import tiny_folder
+from tiny import metrics, tiny_folder
 from torch import Tensor
 
 from charter.models.loading import load_model
@@ -56,10 +55,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rl() -> dict[str, Tensor]:
     return load_file(ORACLES / "rl.safetensors") | load_file(ORACLES / "ppo.safetensors")
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def groups_of_sizes(lengths_C: Tensor) -> tuple[Group, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from rolling import PROMPTS, early_letters, reward_from
 from safetensors.torch import load_file
 from test_policy_gradients import frozen_experience
 from test_rl_oracles import GAMMA, LAM
-from tiny import tiny_folder
+from tiny import metrics, tiny_folder
 from torch import Tensor
 
 from charter.errors import UserError
@@ -47,10 +46,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def frozen() -> dict[str, Tensor]:
     return load_file(ORACLES / "rl.safetensors") | load_file(ORACLES / "ppo.safetensors")
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_a_steps_losses_and_gradients_are_trls(frozen: dict[str, Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tiny import groups_of, one_by_one, tiny_folder, tiny_model, with_lora
+from tiny import groups_of, metrics, one_by_one, tiny_folder, tiny_model, with_lora
 
 from charter.errors import UserError
 from charter.models.loading import load_model
@@ -47,10 +46,6 @@ def preferences(count: int = 8, strength: float = 1.0) -> list[Preference]:
 
 def ratings(count: int = 8) -> list[Rated]:
     return [side for pair in preferences(count) for side in rated_sides(pair)]
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", OF_PAIRS)

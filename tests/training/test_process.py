@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from test_oracles import ORACLES, in_order, losses_of, tiny_llama
-from tiny import byte_tokenizer, groups_of, tiny_folder, tiny_model
+from tiny import byte_tokenizer, groups_of, metrics, tiny_folder, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -55,10 +54,6 @@ def rows(count: int = 8) -> list[Stepwise]:
         steps = tuple(f"{'so' if good else 'no'}, {i}" for good in right)
         made.append(Stepwise(f"p{i}", user_prompt(f"Say {i}."), steps, tuple(map(float, right))))
     return made
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def frozen_groups(frozen: dict[str, Tensor], name: str) -> tuple[list[Group], dict[str, tuple[float, ...]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from tiny import groups_of, tiny_folder
+from tiny import exchanges, groups_of, metrics, preferences, tiny_folder
 
 from charter.errors import UserError
 from charter.models.lora import LoraSettings
@@ -30,18 +29,6 @@ LORA = LoraSettings(r=4, alpha=8)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("base") / "model")
-
-
-def preferences(count: int = 8, **more: Any) -> list[Preference]:
-    return [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Gladly: {i}.", f"No {i}.", **more) for i in range(count)]
-
-
-def exchanges(pairs: list[Preference]) -> list[Exchange]:
-    return [Exchange(f"{p.id}/{i}", p.prompt, side) for p in pairs for i, side in enumerate((p.chosen, p.rejected))]
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import CONFIGS, groups_of, tiny_folder, tiny_model, with_lora
+from tiny import CONFIGS, exchanges, groups_of, metrics, preferences, tiny_folder, tiny_model, with_lora
 
 from charter.errors import UserError
 from charter.models.lora import LoraSettings
 from charter.models.reward_head import CONFIG, find_head, new_head
-from charter.records import Exchange, Preference, user_prompt
+from charter.records import user_prompt
 from charter.training.bootstrap import bootstrap_counts
 from charter.training.layout import Group, Row
 from charter.training.loop import train
@@ -34,18 +33,6 @@ few = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthC
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("base") / "model")
-
-
-def preferences(count: int = 8, **more: Any) -> list[Preference]:
-    return [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Gladly: {i}.", f"No {i}.", **more) for i in range(count)]
-
-
-def exchanges(pairs: list[Preference]) -> list[Exchange]:
-    return [Exchange(f"{p.id}/{i}", p.prompt, side) for p in pairs for i, side in enumerate((p.chosen, p.rejected))]
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def alone(model: Any, head: Any, groups: list[Group]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from transformers import (
 from transformers.models.auto import AutoModelForCausalLM
 
 from charter.models.lora import LoraSettings, add_lora
+from charter.records import Exchange, Preference, user_prompt
 from charter.training.layout import Group
 
 VOCABULARY = 97
@@ -157,3 +159,18 @@ def tiny_folder(folder: Path, seed: int = 0, **overrides: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """What a training logged, a row a step."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def preferences(count: int = 8, **more: Any) -> list[Preference]:
+    """Pairs that a tiny model can learn to tell apart."""
+    return [Preference(f"p{i}", user_prompt(f"Say {i}."), f"Gladly: {i}.", f"No {i}.", **more) for i in range(count)]
+
+
+def exchanges(pairs: list[Preference]) -> list[Exchange]:
+    """Both sides of each pair, the chosen one first."""
+    return [Exchange(f"{p.id}/{i}", p.prompt, side) for p in pairs for i, side in enumerate((p.chosen, p.rejected))]
