@@ -98,7 +98,8 @@ def worker(job: dict[str, Any]) -> None:
     """Our side; SFT with the answers to a prompt in one group."""
     if job["method"] == "dpo":
         return dpo_worker(job)
-    from charter.training.methods.sft import SftObjective, SftSettings
+    from charter.training.methods.likelihood import SftObjective
+    from charter.training.methods.sft import SftSettings
 
     ours = prepare(job, settings_of(SftSettings, job))
     groups = answer_groups(job["rows"])

@@ -26,7 +26,8 @@ RATE = 2e-4
 
 def worker(job: dict[str, Any]) -> None:
     """Our side: an optimiser step per `go`."""
-    from charter.training.methods.sft import SftObjective, SftSettings
+    from charter.training.methods.likelihood import SftObjective
+    from charter.training.methods.sft import SftSettings
 
     ours = prepare(job, settings_of(SftSettings, job))
     groups = answer_groups(job["rows"])

@@ -21,7 +21,7 @@ from charter.training.divergence import Comparison, TopTokens, token_divergences
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head, HeadForm
 from charter.training.methods.kl import KlObjective
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.objective import Tally
 from charter.training.toptokens import KeptTokens, kept_tokens
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from charter.training.layout import Group, Row
 from charter.training.losses import dpo_loss, nll_loss
 from charter.training.methods.dpo import DpoSettings, pair_loss
+from charter.training.methods.likelihood import SftObjective
 from charter.training.methods.pairs import PairObjective
-from charter.training.methods.sft import SftObjective
 from charter.training.objective import Tally
 from charter.training.optimizer import MasterAdamW, learning_rate
 

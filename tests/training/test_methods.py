@@ -19,7 +19,7 @@ from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
 from charter.training.methods import DpoSettings, SftSettings, train_dpo, train_sft
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.policy import trainable_policy
 
 LORA = LoraSettings(r=4, alpha=8)

@@ -16,7 +16,7 @@ from torch import nn
 from charter.errors import UserError
 from charter.training.extras import check_installed
 from charter.training.loop import train
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.optimizer import Kind, MasterAdamW
 from charter.training.settings import TrainSettings
 

@@ -22,8 +22,8 @@ from charter.training.loop import train
 from charter.training.losses import chi_po_loss
 from charter.training.methods import chi_po, dpo, ipo, ipo_mean, orpo, robust_dpo, simpo, slic
 from charter.training.methods.kto import KtoObjective, mismatched
+from charter.training.methods.likelihood import SftObjective
 from charter.training.methods.pairs import PairLoss, PairObjective
-from charter.training.methods.sft import SftObjective
 from charter.training.objective import Objective, Tally
 from charter.training.scoring import completion_logprob_sums, tail_weights
 from charter.training.settings import TrainSettings

@@ -22,7 +22,7 @@ from charter.training.layout import Group, Row, Turn
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.methods import SftSettings, train_sft
 from charter.training.methods.kl import KlObjective
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.objective import Tally
 from charter.training.rows import demonstration_groups, single_groups
 

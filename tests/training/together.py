@@ -31,11 +31,11 @@ from charter.training.methods.cost import CostObjective
 from charter.training.methods.dpo import pair_loss
 from charter.training.methods.kl import KlObjective
 from charter.training.methods.kto import KtoObjective, mismatched
+from charter.training.methods.likelihood import SftObjective
 from charter.training.methods.pairs import PairObjective
 from charter.training.methods.reward import RewardObjective
 from charter.training.methods.reward_pointwise import PointwiseObjective
 from charter.training.methods.reward_process import ProcessObjective
-from charter.training.methods.sft import SftObjective
 from charter.training.objective import Tally
 from charter.training.reference import cached_reference
 from charter.training.rewards import CompletionRewards

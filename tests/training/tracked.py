@@ -13,7 +13,7 @@ from tiny import groups_of, tiny_model, with_lora
 
 from charter.training.layout import Row
 from charter.training.loop import train
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.objective import Tally
 from charter.training.settings import TrainSettings
 

@@ -26,7 +26,7 @@ from charter.stats.overoptimization import best_of_n_kl
 from charter.training.layout import Group
 from charter.training.loop import train
 from charter.training.methods.base import Method, Trained, finish, need_rows
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.metrics import resumed_file
 from charter.training.policy import trainable_policy
 from charter.training.rollouts import Rollout, Rollouts, RolloutSettings, usable_prompts

@@ -14,7 +14,7 @@ from charter.training.divergence import Comparison, Direction
 from charter.training.loop import train
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.methods.kl import KlObjective
-from charter.training.methods.sft import SftObjective
+from charter.training.methods.likelihood import SftObjective
 from charter.training.policy import trainable_policy
 from charter.training.rows import single_groups
 from charter.training.settings import TrainSettings

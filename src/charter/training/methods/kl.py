@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from charter.training.divergence import Comparison, TopTokens, token_divergences
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head
+from charter.training.methods.likelihood import SftObjective
 from charter.training.objective import Tally
 from charter.training.toptokens import KeptTokens
-
-if TYPE_CHECKING:
-    from charter.training.methods.sft import SftObjective
 
 
 @dataclass(frozen=True)

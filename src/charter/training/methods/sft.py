@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from charter.records import Demonstration
 from charter.training.divergence import Comparison, Direction
-from charter.training.layout import Group, Row
+from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
-from charter.training.losses import nll_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.methods.kl import KlObjective
-from charter.training.objective import Tally
+from charter.training.methods.likelihood import SftObjective
 from charter.training.policy import Policy, trainable_policy
 from charter.training.rows import demonstration_groups
 from charter.training.settings import TrainSettings
@@ -53,46 +50,6 @@ class SftSettings(TrainSettings):
         if self.kl_weight and self.lora is None and self.kl_top_k is None:
             raise ValueError("kl_top_k is needed when all weights are trained: no adapter can be switched off; try 64")
         return self
-
-
-@dataclass(frozen=True)
-class SftObjective:
-    """Weighted token-mean negative log-likelihood; `weights` scales rows by key, and a group's turns have their own.
-
-    The first `opening_tokens` of a completion or turn count `opening_weight` times: alignment differs from the base
-    model mostly in them (Qi et al. 2024, arXiv 2406.05946), and in a plain mean one deciding token drowns among its
-    many followers.
-    """
-
-    weights: Mapping[str, float]
-    opening_tokens: int = 0
-    opening_weight: float = 1.0
-
-    def weight(self, group: Group) -> float:
-        """Weighted completion tokens: the loss is a mean over them, however the batch is split."""
-        return sum(
-            weight * (length + (self.opening_weight - 1) * min(length, self.opening_tokens))
-            for length, weight in self._stretches(group)
-        )
-
-    def loss(self, logp_N: Tensor, row: Row, tally: Tally) -> Tensor:
-        """Summed weighted negative log-likelihood of a row."""
-        tally.add("nll", -logp_N.detach().sum(), len(logp_N))
-        return nll_loss(logp_N, logp_N.new_tensor(self.token_weights(row))).sum()
-
-    def token_weights(self, row: Row) -> list[float]:
-        """The weight of each token that the row predicts."""
-        weights: list[float] = []
-        for group in row.groups:
-            for length, weight in self._stretches(group):
-                opening = min(length, self.opening_tokens)
-                weights += [weight * self.opening_weight] * opening + [weight] * (length - opening)
-        return weights
-
-    def _stretches(self, group: Group) -> list[tuple[int, float]]:
-        """(tokens, weight) of each completion or turn."""
-        scale = self.weights[group.key]
-        return [(turn.stop - turn.start, scale * turn.weight) for turn in group.spoken]
 
 
 def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, folder: Path) -> Trained:
