@@ -18,7 +18,12 @@ app = typer.Typer(
     epilog="Example: charter reward score --model runs/rm/model --in answers.jsonl --out scored.jsonl",
     no_args_is_help=True,
 )
-_Model = Annotated[str, typer.Option("--model", help="A reward model: the folder that `charter train reward` wrote.")]
+_Model = Annotated[
+    list[str],
+    typer.Option(
+        "--model", help="A reward model: the folder that `charter train reward` wrote. Given again: an ensemble."
+    ),
+]
 _Read = Annotated[
     str, typer.Option("--read", help="How an ensemble's heads become one reward: mean, worst or penalised.")
 ]
@@ -65,7 +70,7 @@ def score(
         out.append({**result, "reward": one.reward, **more, **({"steps": list(one.steps)} if one.steps else {})})
     write_rows(target, out)
     missed = sum(one.unscored is not None for one in scored)
-    print(f"{model}: {len(scored) - missed} rows scored, {missed} unscored", file=sys.stderr)
+    print(f"{loaded.name}: {len(scored) - missed} rows scored, {missed} unscored", file=sys.stderr)
 
 
 @app.command(epilog="Example: charter reward audit --model runs/rm/model --in heldout.jsonl --json")

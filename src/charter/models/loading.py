@@ -49,7 +49,7 @@ def load_model(
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
-    base, adapter = _places(name)
+    base, adapter = places(name)
     how = loading_arguments(quantize)
     torch_dtype = getattr(torch, dtype) if dtype != "auto" else best_dtype()
     load_dtype = torch.float32 if adapter and merge else torch_dtype
@@ -111,7 +111,7 @@ def best_dtype() -> torch.dtype:
 
 def named_digest(name: str) -> str:
     """The digest that `load_model(name)` would give, without loading. Raises UserError when the name is no model."""
-    return model_digest(*_places(name))
+    return model_digest(*places(name))
 
 
 def model_digest(base: Path | str, adapter: Path | None = None) -> str:
@@ -125,7 +125,7 @@ def model_digest(base: Path | str, adapter: Path | None = None) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _places(name: str) -> tuple[Path | str, Path | None]:
+def places(name: str) -> tuple[Path | str, Path | None]:
     """(base, adapter folder or None) that a name stands for."""
     folder = resolve(name)
     if isinstance(folder, Path) and (folder / ADAPTER_CONFIG).exists():

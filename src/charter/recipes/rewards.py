@@ -11,12 +11,11 @@ from typing import TypeVar
 from charter.errors import UserError
 from charter.judges.registry import judge, judge_names
 from charter.models.loading import named_digest
-from charter.models.reward_head import need_head
 from charter.ports import Reward
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 from charter.training.policy_settings import ConstrainedSettings
-from charter.training.reward_model import PENALTY, RewardModel
+from charter.training.reward_model import PENALTY, RewardModel, check_heads
 from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
 from charter.training.rollouts import RolloutSettings
 
@@ -70,10 +69,8 @@ def check_rewards(parts: Sequence[RewardPart], earlier: Collection[str] = ()) ->
                     f'reward: no stage before this one trains a reward model by the method "{part.stage}". Put one '
                     "there, such as `- method: reward`, or name a reward model's folder with `model:`."
                 )
-        elif part.model is not None:
-            heads = need_head(part.model).heads
-            if part.read != "mean" and heads == 1:
-                raise UserError(f'reward: "{part.model}" has one head, so `read: {part.read}` would be the mean.')
+        elif part.folders:
+            check_heads(part.folders, part.read)
         elif part.function is not None:
             function_named(part.function)
         elif part.judge not in judge_names():
@@ -86,16 +83,16 @@ def reward_digest(parts: Sequence[RewardPart]) -> str:
 
 
 def _loaded(part: RewardPart) -> Reward:
-    if part.model is not None:
-        return RewardModel(part.model, part.read, PENALTY if part.penalty is None else part.penalty)
+    if part.folders:
+        return RewardModel(part.folders, part.read, PENALTY if part.penalty is None else part.penalty)
     if part.function is not None:
         return FunctionReward(part.function, function_named(part.function))
     return JudgeReward(judge(str(part.judge)))
 
 
 def _content(part: RewardPart) -> str:
-    if part.model is not None:
-        return named_digest(part.model)
+    if part.folders:
+        return " ".join(map(named_digest, part.folders))
     if part.function is not None:
         function_named(part.function)
         spec = importlib.util.find_spec(part.function.partition(":")[0])

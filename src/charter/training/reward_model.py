@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from charter.errors import UserError
-from charter.models.loading import DTypeName, load_model
-from charter.models.reward_head import need_head
-from charter.models.template import chat_format
+from charter.models.loading import DTypeName
+from charter.models.reward_head import RewardHead, need_head
+from charter.models.several import Member, load_several
+from charter.models.template import ChatFormat, chat_format
 from charter.ports import Progress
-from charter.records import Exchange, Rewarded
+from charter.records import Exchange, Rewarded, user_prompt
 from charter.training.layout import Group, Row, pack
 from charter.training.rewards import CompletionRewards
 from charter.training.scoring import ROW_TOKENS
@@ -27,32 +29,42 @@ PENALTY: Final = 1.0
 
 
 class RewardModel:
-    """A folder that `charter train reward` (or another reward method) wrote, as a `Reward`.
+    """What `charter train reward` (or another reward method) wrote into a folder, as a `Reward`.
 
-    read: how the heads of an ensemble become one reward, see `read_heads`.  penalty: c of the penalised read.
+    name: a folder, or several: an ensemble of models trained apart, each with any number of heads. Adapters of one base
+    share it.  read: how the heads of an ensemble become one reward, see `read_heads`.  penalty: c of the penalised
+    read.
     The adapter is not merged: the rewards are those of the weights that were trained, to the bit.
-    Raises UserError when the folder is no reward model, or a read other than the mean finds one head only.
+    Raises UserError when a folder is no reward model, when several do not say the same kind of thing or differ in their
+    tokenizer or template, or when a read other than the mean finds one head only.
     """
 
     def __init__(
-        self, name: str, read: Read = "mean", penalty: float = PENALTY, dtype: DTypeName = "auto", row_tokens: int = 0
+        self,
+        name: str | Sequence[str],
+        read: Read = "mean",
+        penalty: float = PENALTY,
+        dtype: DTypeName = "auto",
+        row_tokens: int = 0,
     ) -> None:
-        head = need_head(name)
+        names = [name] if isinstance(name, str) else list(name)
         if read not in READS:
             raise UserError(f'there is no read "{read}" of a reward model. Reads: {", ".join(READS)}.')
-        if read != "mean" and head.heads == 1:
-            raise UserError(
-                f'"{name}" has one reward head, so the read "{read}" would be the mean. Train it with `heads: 4`, or '
-                "read the mean."
-            )
-        local = load_model(name, dtype, merge=False)
-        self.name, self.kind, self.heads, self.digest = name, head.kind, head.heads, local.digest
+        check_heads(names, read)
+        heads = [need_head(one) for one in names]
+        members = load_several(names, dtype)
+        formats = [chat_format(member.local.tokenizer) for member in members]
+        check_alike(names, formats)
+        self.name, self.kind = " + ".join(names), heads[0].kind
+        self.heads = sum(head.heads for head in heads)
+        digests = [member.local.digest for member in members]
+        self.digest = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         self._read, self._penalty = read, penalty
-        self._format = chat_format(local.tokenizer)
-        self._longest = getattr(local.model.config, "max_position_embeddings", None) or 10**9
+        self._format, self._steps = formats[0], heads[0].steps
+        contexts = (getattr(one.local.model.config, "max_position_embeddings", None) or 10**9 for one in members)
+        self._longest = min(contexts)
         self._row_tokens = row_tokens or ROW_TOKENS
-        self._head = head
-        self._rewards = CompletionRewards(local.model, head).eval()
+        self._members = [_Reader(member, head) for member, head in zip(members, heads, strict=True)]
 
     def reward(self, rows: Sequence[Exchange], progress: Progress | None = None) -> list[Rewarded]:
         """One reward per row, in order; higher is better (of a cost model, less the cost).
@@ -72,7 +84,7 @@ class RewardModel:
         for indices in pack(groups, self._row_tokens):
             row_ = Row([groups[i] for i in indices])
             with torch.no_grad():
-                values_RK = self._in_units(self._rewards(row_))
+                values_RK = torch.cat([member.values(row_) for member in self._members], dim=1)
             of = [one for i in indices for one in asked[i]]
             for one, values_SK in zip(of, values_RK.split([len(one.reads) for one in of]), strict=True):
                 found[one.place] = self._rewarded(rows[one.place].id, values_SK)
@@ -80,16 +92,12 @@ class RewardModel:
                 progress(len(found), len(rows))
         return [found[place] for place in range(len(rows))]
 
-    def _in_units(self, values_RK: Tensor) -> Tensor:
-        values_RK = self._head.units(values_RK).cpu()
-        return -values_RK if self.kind == "cost" else values_RK
-
     def _ids(self, row: Exchange) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | str:
         """Token ids of prompt and completion and where the reward is read, or why there is none."""
         try:
             prompt = self._format.prompt_ids(row.prompt)
-            if self._head.steps is not None:
-                separator = self._head.steps.separator
+            if self._steps is not None:
+                separator = self._steps.separator
                 steps = steps_of(row.completion, separator)
                 if not steps:
                     return "the completion has no step"
@@ -105,13 +113,29 @@ class RewardModel:
 
     def _rewarded(self, identity: str, values_SK: Tensor) -> Rewarded:
         scores = tuple(read_heads(values_SK, self._read, self._penalty).tolist())
-        if self._head.steps is None:
+        if self._steps is None:
             reward, heads, steps = scores[0], tuple(values_SK[0].tolist()), ()
         else:
-            reward, heads, steps = whole_reward(scores, self._head.steps.whole), (), scores
+            reward, heads, steps = whole_reward(scores, self._steps.whole), (), scores
         if not all(map(math.isfinite, scores)):
             return Rewarded(identity, unscored=f"the reward is {reward}")
         return Rewarded(identity, reward, heads, steps=steps)
+
+
+class _Reader:
+    """One model of an ensemble with its heads, or the only one."""
+
+    def __init__(self, member: Member, head: RewardHead) -> None:
+        # What the forward exchanges for faster layers are those of the adapter that is on while it is built.
+        member.use()
+        self._member, self._head = member, head
+        self._rewards = CompletionRewards(member.local.model, head).eval()
+
+    def values(self, row: Row) -> Tensor:
+        """Values (R, K) in the units of the scores learned from; higher is better."""
+        self._member.use()
+        values_RK = self._head.units(self._rewards(row)).cpu()
+        return -values_RK if self._head.kind == "cost" else values_RK
 
 
 @dataclass(frozen=True)
@@ -121,6 +145,38 @@ class _Asked:
     place: int
     completion: tuple[int, ...]
     reads: tuple[int, ...]
+
+
+def check_heads(names: Sequence[str], read: Read) -> None:
+    """Raises UserError when the folders cannot be read together in that way, without loading a model."""
+    if not names or len(set(names)) < len(names):
+        raise UserError("An ensemble of reward models needs folders, each once.")
+    heads = [need_head(name) for name in names]
+    first = heads[0]
+    for name, head in zip(names, heads, strict=True):
+        if (head.kind, head.steps) != (first.kind, first.steps):
+            raise UserError(
+                f'"{name}" is a reward model of the kind "{head.kind}" and "{names[0]}" of the kind "{first.kind}", or '
+                "they read steps in other ways: what they say cannot be averaged. Sum them as rewards with weights "
+                "of their own."
+            )
+    if read != "mean" and sum(head.heads for head in heads) == 1:
+        raise UserError(
+            f'"{names[0]}" has one reward head, so the read "{read}" would be the mean. Train it with `heads: 4`, give '
+            "several models, or read the mean."
+        )
+
+
+def check_alike(names: Sequence[str], formats: Sequence[ChatFormat]) -> None:
+    """Raises UserError when models read a text as other tokens."""
+    probe = user_prompt("Is 1,024 a power of two? Warum? 为什么？")
+    asked = [(one.prompt_ids(probe), one.completion_ids(probe, "Yes: 2¹⁰.")) for one in formats]
+    for name, ids in zip(names, asked, strict=True):
+        if ids != asked[0]:
+            raise UserError(
+                f'"{name}" and "{names[0]}" have other tokenizers or chat templates. Sum them as rewards with weights '
+                "of their own."
+            )
 
 
 def read_heads(values_CK: Tensor, read: Read, penalty: float = PENALTY) -> Tensor:

@@ -24,7 +24,9 @@ class RewardPart(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str | None = Field(None, description="A reward model: the folder that `charter train reward` wrote.")
+    model: str | tuple[str, ...] | None = Field(
+        None, description="A reward model: the folder that `charter train reward` wrote; several are an ensemble."
+    )
     stage: str | None = Field(
         None, description="In a recipe: a method's name, for the reward model of its last stage before this one."
     )
@@ -52,6 +54,11 @@ class RewardPart(BaseModel):
         if self.penalty is not None and self.read != "penalised":
             raise ValueError("penalty does nothing without `read: penalised`: leave it out")
         return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The reward models' folders; none for another kind."""
+        return (self.model,) if isinstance(self.model, str) else self.model or ()
 
 
 @dataclass(frozen=True)

@@ -168,10 +168,10 @@ def actor_critic(settings: PpoSettings, model: str, policy: Policy) -> tuple[Act
     if settings.critic == "shared":
         head = blank_head(policy.model.get_output_embeddings().weight.shape[1])
         return ActorCritic(policy.model, head, temperature=settings.temperature), ""
-    trained = [part for part in settings.reward if part.model is not None]
+    trained = [(part.folders[0], part.weight) for part in settings.reward if part.folders]
     name, factor = settings.critic_model or model, 1.0
     if settings.critic_model is None and trained:
-        name, factor = str(trained[0].model), trained[0].weight
+        name, factor = trained[0]
     critic, digest = critic_of(name, factor, settings.lora, settings.seed, policy)
     rate = (settings.critic_learning_rate or settings.learning_rate) / settings.learning_rate
     return ActorCritic(policy.model, critic, rate, settings.temperature), digest
