@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tiny import tiny_folder
 
 from charter.errors import UserError
@@ -62,7 +63,7 @@ def test_a_reward_model_and_its_reads(tmp_path: Path) -> None:
     single = str(train_reward(str(base), pairs, RewardSettings(), tmp_path / "run").model)
     assert single == model
     assert reward_digest(parts({"model": model})) != before
-    with pytest.raises(UserError, match="has one head"):
+    with pytest.raises(UserError, match="has one reward head"):
         check_rewards(parts({"model": model, "read": "worst"}))
     (there,) = of_stages(parts({"stage": "reward", "read": "worst"}), {"reward": model})
     assert there == RewardPart(model=model, read="worst")
@@ -98,3 +99,26 @@ def test_a_stage_that_trains_no_reward_is_none() -> None:
     check_rewards(parts({"stage": "reward"}), ["sft", "reward"])
     with pytest.raises(UserError, match='by the method "sft"'):
         check_rewards(parts({"stage": "sft"}), ["sft", "reward"])
+
+
+def test_rules_are_the_share_of_conditions_that_hold() -> None:
+    texts = ["No.", "Sorry, no.", '{"a": 1}', "one two three four"]
+    rows = [Exchange(str(i), user_prompt("?"), text) for i, text in enumerate(texts)]
+
+    def rewards(**rule: Any) -> list[float | None]:
+        return [one.reward for one in reward_of(parts({"rule": rule})).reward(rows)]
+
+    assert rewards(contains="(?i)no") == [1, 1, 0, 0]
+    assert rewards(lacks="^Sorry") == [1, 0, 1, 1]
+    assert rewards(min_words=2, max_words=3) == [0.5, 1, 1, 0.5]
+    assert rewards(json_object=True) == [0, 0, 1, 0]
+    for wrong in ({}, {"contains": "("}, {"min_words": 3, "max_words": 2}, {"longest": 3}):
+        with pytest.raises(ValidationError):
+            RewardPart.model_validate({"rule": wrong})
+
+
+def test_parts_of_a_sum_are_told_apart() -> None:
+    rules: list[dict[str, Any]] = [{"rule": {"max_words": n}, "clauses": ["tone-1"]} for n in (1, 9)]
+    (one,) = reward_of(parts(*rules, {"judge": "refusal"})).reward(ROWS[:1])
+    assert [label for label, _ in one.parts] == ["rule tone-1 1", "rule tone-1 2", "refusal"]
+    assert one.reward == pytest.approx(sum(value for _, value in one.parts))

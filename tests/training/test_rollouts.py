@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from charter.errors import UserError
 from charter.models.generation.local import LocalTextModel
 from charter.models.loading import load_model
 from charter.models.lora import LoraSettings
+from charter.recipes.rewards import reward_of
 from charter.records import Exchange, Prompt, Sampling, user_prompt
 from charter.training.layout import Group, Row
 from charter.training.loop import train_on
 from charter.training.online_reference import kl_values
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
+from charter.training.reward_sources import RewardPart
 from charter.training.rollouts import Rollout, Rollouts, Sample, usable_prompts
 
 LORAS = [None, {"r": 4, "alpha": 8, "dropout": 0.3}, {"r": 4, "alpha": 8, "dora": True}]
@@ -201,3 +204,20 @@ def test_another_reward_or_other_prompts_are_another_run(base: Path, tmp_path: P
     assert digest() == digest()
     assert len({digest(), digest(other), digest(prompts=PROMPTS[:5])}) == 3
     assert reward_from(other).name == "other"
+
+
+def test_each_part_of_a_reward_is_told_before_it_is_weighed(base: Path, tmp_path: Path) -> None:
+    parts: list[dict[str, Any]] = [
+        {"rule": {"contains": "[aeiou]"}, "weight": -2, "clauses": ["tone-1"]},
+        {"rule": {"max_words": 2}},
+    ]
+    policy, source = online(base, settings(), tmp_path)
+    reward = reward_of([RewardPart.model_validate(part) for part in parts])
+    drawn, values = Rollouts(policy, source.rollouts.prompts, reward, settings(), tmp_path / "run").draw(0)
+    by_part = [dict(sample.parts) for one in drawn for sample in one.samples]
+    for label in ("rule tone-1", "rule"):
+        assert values[f"reward/{label}"] == pytest.approx(sum(part[label] for part in by_part) / len(by_part))
+    assert values["reward"] == pytest.approx(values["reward/rule"] - 2 * values["reward/rule tone-1"])
+    assert values["reward/rule tone-1"] > 0
+    (first, *_) = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert first["parts"] == by_part[0]

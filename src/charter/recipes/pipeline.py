@@ -20,7 +20,7 @@ from charter.recipes.account import write_account
 from charter.recipes.data_stage import HELDOUT, build_data, needs_model
 from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
-from charter.recipes.preflight import check_recipe
+from charter.recipes.preflight import check_clauses, check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.rewards import aims_of, judge_digest, reward_digest, with_stages
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
@@ -44,6 +44,7 @@ def align(recipe_path: Path, out: Path | None = None) -> tuple[Path, GateResult]
     recipe = load_recipe(recipe_path)
     charter = _charter(recipe, recipe_path)
     check_recipe(recipe)
+    check_clauses(recipe, charter)
     if not here().first:
         take_part(recipe.train)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from charter.document import Charter
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_names
 from charter.models.loading import resolve
@@ -63,6 +64,15 @@ def check_recipe(recipe: Recipe) -> None:
             if launched()[1] > 1:
                 raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
             check_rewards(aims_of(stage), [before.method for before in recipe.train[:number]])
+
+
+def check_clauses(recipe: Recipe, charter: Charter) -> None:
+    """Raises UserError for a reward that serves a clause which the charter does not have."""
+    for stage in recipe.train:
+        if isinstance(stage, RolloutSettings):
+            for part in aims_of(stage):
+                for clause in part.clauses:
+                    charter.clause(clause)
 
 
 def check_teachers(recipe: Recipe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,8 +16,17 @@ from charter.ports import Reward
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE
 from charter.training.policy_settings import ConstrainedSettings
+from charter.training.reward_endpoint import EndpointReward
 from charter.training.reward_model import PENALTY, RewardModel, check_heads
-from charter.training.reward_sources import FunctionReward, JudgeReward, RewardPart, WeightedSum, function_named
+from charter.training.reward_rules import RuleReward
+from charter.training.reward_sources import (
+    FunctionReward,
+    JudgeReward,
+    RewardPart,
+    Weighed,
+    WeightedSum,
+    function_named,
+)
 from charter.training.rollouts import RolloutSettings
 
 Sampling = TypeVar("Sampling", bound=RolloutSettings)
@@ -24,15 +34,12 @@ Sampling = TypeVar("Sampling", bound=RolloutSettings)
 
 def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
     """What the settings name, loaded. Raises UserError for what is not there."""
-    return WeightedSum(reward_digest(parts), [(_loaded(part), part.weight) for part in parts])
+    return WeightedSum(reward_digest(parts), _weighed(parts))
 
 
 def cost_of(parts: Sequence[RewardPart]) -> WeightedSum:
     """What the settings name as costs, loaded: of a cost model its cost, of anything else its number."""
-    loaded = [(_loaded(part), part.weight) for part in parts]
-    signed = [
-        (one, -weight if isinstance(one, RewardModel) and one.kind == "cost" else weight) for one, weight in loaded
-    ]
+    signed = [replace(one, weight=-one.weight) if _is_cost(one.reward) else one for one in _weighed(parts)]
     return WeightedSum(reward_digest(parts), signed)
 
 
@@ -73,7 +80,7 @@ def check_rewards(parts: Sequence[RewardPart], earlier: Collection[str] = ()) ->
             check_heads(part.folders, part.read)
         elif part.function is not None:
             function_named(part.function)
-        elif part.judge not in judge_names():
+        elif part.judge is not None and part.judge not in judge_names():
             judge(str(part.judge))
 
 
@@ -82,7 +89,22 @@ def reward_digest(parts: Sequence[RewardPart]) -> str:
     return hashlib.sha256("\n".join(f"{part!r} {_content(part)}" for part in parts).encode()).hexdigest()
 
 
+def _weighed(parts: Sequence[RewardPart]) -> list[Weighed]:
+    """The parts, loaded; two of one label are told apart by their place."""
+    labels = [part.label for part in parts]
+    told = [label if labels.count(label) == 1 else f"{label} {place}" for place, label in enumerate(labels, 1)]
+    return [Weighed(label, _loaded(part), part.weight) for label, part in zip(told, parts, strict=True)]
+
+
+def _is_cost(reward: Reward) -> bool:
+    return isinstance(reward, RewardModel) and reward.kind == "cost"
+
+
 def _loaded(part: RewardPart) -> Reward:
+    if part.endpoint is not None:
+        return EndpointReward(part.endpoint)
+    if part.rule is not None:
+        return RuleReward(part.rule)
     if part.folders:
         return RewardModel(part.folders, part.read, PENALTY if part.penalty is None else part.penalty)
     if part.function is not None:
@@ -93,6 +115,8 @@ def _loaded(part: RewardPart) -> Reward:
 def _content(part: RewardPart) -> str:
     if part.folders:
         return " ".join(map(named_digest, part.folders))
+    if part.endpoint is not None or part.rule is not None:
+        return ""
     if part.function is not None:
         function_named(part.function)
         spec = importlib.util.find_spec(part.function.partition(":")[0])

@@ -51,7 +51,8 @@ class Rewarded:
     """A reward model's word on one exchange: higher is better; or the reason why it is unscored.
 
     `heads` are the values of an ensemble's heads, from which `reward` was read. `steps` are the scores of the
-    completion's steps, where they are what it was made of.
+    completion's steps, where they are what it was made of. `parts` are the rewards that it is a sum of, by label and
+    before they are weighed.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Rewarded:
     heads: tuple[float, ...] = ()
     unscored: str | None = None
     steps: tuple[float, ...] = ()
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

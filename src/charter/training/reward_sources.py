@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from charter.errors import UserError
 from charter.ports import Judge, Progress, Reward
 from charter.records import Exchange, Rewarded
+from charter.training.reward_rules import Rule
 
-_KINDS = ("model", "stage", "judge", "function")
+_KINDS = ("model", "stage", "judge", "function", "endpoint", "rule")
 
 
 class RewardPart(BaseModel):
-    """One source of reward: just one of `model`, `stage`, `judge` and `function`."""
+    """One source of reward: just one of `model`, `stage`, `judge`, `function`, `endpoint` and `rule`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +35,11 @@ class RewardPart(BaseModel):
     function: str | None = Field(
         None, description="`module:name` of a Python function from an exchange (id, prompt, completion) to a number."
     )
+    endpoint: str | None = Field(
+        None, pattern="^https?://", description="URL that takes rows and gives rewards, as `charter reward score` does."
+    )
+    rule: Rule | None = Field(None, description="Conditions on the text; the reward is the share of them that hold.")
+    clauses: tuple[str, ...] = Field((), description="Ids of the charter's clauses that it serves.")
     weight: float = Field(1.0, description="The reward is multiplied by it; below 0, less is better.")
     read: Literal["mean", "worst", "penalised"] = Field(
         "mean", description="How an ensemble's heads become one reward. With a `model` or a `stage`."
@@ -44,7 +50,7 @@ class RewardPart(BaseModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        named = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        named = self._kinds
         if len(named) != 1:
             raise ValueError(f"a reward has just one of {', '.join(_KINDS)}; this one has {' and '.join(named) or 0}")
         if self.weight == 0 or not math.isfinite(self.weight):
@@ -54,6 +60,17 @@ class RewardPart(BaseModel):
         if self.penalty is not None and self.read != "penalised":
             raise ValueError("penalty does nothing without `read: penalised`: leave it out")
         return self
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [kind for kind in _KINDS if getattr(self, kind) is not None]
+
+    @property
+    def label(self) -> str:
+        """What its own part of the reward is called in the metrics: its kind, and the clauses that it serves."""
+        kind = self._kinds[0]
+        told = getattr(self, kind) if kind in ("judge", "stage") else kind
+        return " ".join([str(told), *self.clauses])
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -117,6 +134,15 @@ class FunctionReward:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """A reward in a sum, and what its part is called in the metrics."""
+
+    label: str
+    reward: Reward
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class WeightedSum:
     """A sum of rewards, each times its weight. A row that one of them leaves unscored is unscored.
 
@@ -124,22 +150,23 @@ class WeightedSum:
     """
 
     name: str
-    parts: Sequence[tuple[Reward, float]]
+    parts: Sequence[Weighed]
 
     def reward(self, rows: Sequence[Exchange], progress: Progress | None = None) -> list[Rewarded]:
-        """One per row, in order."""
-        by_part = [part.reward(rows) for part, _ in self.parts]
+        """One per row, in order; `parts` are the rewards before they are weighed, by label."""
+        by_part = [part.reward.reward(rows) for part in self.parts]
         if progress is not None:
             progress(len(rows), len(rows))
-        return [self._sum(row.id, [part[place] for part in by_part]) for place, row in enumerate(rows)]
+        return [self._sum(row.id, [scored[place] for scored in by_part]) for place, row in enumerate(rows)]
 
-    def _sum(self, identity: str, parts: Sequence[Rewarded]) -> Rewarded:
-        total = 0.0
-        for one, (_, weight) in zip(parts, self.parts, strict=True):
+    def _sum(self, identity: str, scored: Sequence[Rewarded]) -> Rewarded:
+        total, values = 0.0, []
+        for one, part in zip(scored, self.parts, strict=True):
             if one.reward is None:
                 return Rewarded(identity, unscored=one.unscored or "no reward")
-            total += weight * one.reward
-        return Rewarded(identity, total)
+            total += part.weight * one.reward
+            values.append((part.label, one.reward))
+        return Rewarded(identity, total, parts=tuple(values))
 
 
 def function_named(name: str) -> Callable[[Exchange], Any]:

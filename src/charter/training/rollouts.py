@@ -74,7 +74,8 @@ class Sample:
     """A sampled completion: its text, its tokens, and their log-probs (nats) as they were drawn.
 
     finished: False when the length cut it.  reward: None when there is none, with the reason in `unscored`.
-    cost: what a constraint is on; None without one, or when nobody could say.
+    cost: what a constraint is on; None without one, or when nobody could say.  parts: what the reward is a sum of, by
+    label and before it is weighed.
     """
 
     text: str
@@ -84,6 +85,7 @@ class Sample:
     reward: float | None
     unscored: str | None = None
     cost: float | None = None
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Rollouts:
                 answer.finish == "stop",
                 *(_as_it_ended(one, how) if answer.finish != "stop" else (one.reward, one.unscored)),
                 cost,
+                one.parts,
             )
             for answer, one, cost in zip(flat, rewards, costs, strict=True)
         ]
@@ -193,6 +196,7 @@ class Rollouts:
             for number, one in enumerate(rollout.samples):
                 row = {"step": step + 1, "id": rollout.key, "sample": number, "text": one.text}
                 row |= {"reward": one.reward} if one.unscored is None else {"unscored": one.unscored}
+                row |= {"parts": dict(one.parts)} if len(one.parts) > 1 else {}
                 row |= {} if self._cost is None else {"cost": one.cost}
                 row |= {"finished": one.finished, "tokens": len(one.tokens)}
                 self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -231,6 +235,10 @@ def sample_values(samples: Sequence[Sample]) -> dict[str, float]:
     rewards = [one.reward for one in samples if one.reward is not None]
     tokens = [len(one.tokens) for one in samples]
     found = {"reward": statistics.fmean(rewards), "reward_std": statistics.pstdev(rewards)} if rewards else {}
+    by_part: dict[str, list[float]] = {}
+    for label, value in (part for one in samples if len(one.parts) > 1 for part in one.parts):
+        by_part.setdefault(label, []).append(value)
+    found |= {f"reward/{label}": statistics.fmean(values) for label, values in by_part.items()}
     costs = [one.cost for one in samples if one.cost is not None]
     if costs:
         found |= {"cost": statistics.fmean(costs), "costs": len(costs)}
