@@ -97,6 +97,9 @@ def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
         done = trained(args, name, args.model)
     elif name == "distill":
         done = trained(args, name, args.model, teacher=start_of(args))
+    elif name == "online_dpo":
+        aim = {"model": str(trained(args, "reward", start_of(args))["model"])}
+        done = trained(args, name, start_of(args), reward=[aim], sample_tokens=args.tokens)
     else:
         done = trained(args, name, start_of(args))
     pairs = [preference_from(row) for _, row in read_jsonl(args.runs / "data" / HELDOUT)]
@@ -128,8 +131,13 @@ def versions() -> dict[str, str]:
 
 
 def comparable() -> list[str]:
-    """Methods that learn from pairs alone: all but those that need scores or labels of harm."""
-    return [name for name in CATALOGUE if name not in ("cost", "reward_pointwise")]
+    """Methods that learn from pairs, and online DPO with the reward model that learned from them."""
+    on_pairs = ("demonstrations", "preferences", "ratings")
+    return [
+        name
+        for name, entry in CATALOGUE.items()
+        if name == "online_dpo" or (entry.reads in on_pairs and name != "cost")
+    ]
 
 
 def same_settings(args: argparse.Namespace) -> None:
