@@ -21,8 +21,9 @@ it was cut off; `python experiments/methods.py dpo ipo` those two.
 `sft` is the untouched model after SFT on the chosen sides. It is measured against the untouched model, as is `distill`,
 which has `sft` for its teacher. All others start from `sft` and are measured against it, on the same pairs, with one
 pass, batches of {batch_size}, rows of at most {max_tokens} tokens and a peak rate of {learning_rate:g}; everything else
-is the method's default, which no one has tuned for this table. `online_dpo` samples its own pairs on the same prompts, and the
-reward model of the row `reward` judges them. `cost` and `reward_pointwise` need labels that these pairs do not have.
+is the method's default, which no one has tuned for this table. `online_dpo` samples its own pairs on the same prompts,
+and the reward model of the row `reward` judges them. `cost` and `reward_pointwise` need labels that these pairs do not
+have.
 
 - **accuracy**: held-out pairs whose chosen side has the higher reward (the log-ratio to the start; a reward model's own
   reward). Exact 95% interval.
