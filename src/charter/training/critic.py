@@ -18,7 +18,7 @@ from charter.models.reward_head import RewardHead, find_head
 from charter.training.layout import Group, Row, pack
 from charter.training.logprobs import CompletionLogprobs, Head
 from charter.training.policy import Policy, load_trainable
-from charter.training.policy_tokens import logprobs_and_entropies
+from charter.training.policy_tokens import Reading, logprobs_and_entropies
 from charter.training.rewards import CompletionRewards
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class ActorCritic(CompletionLogprobs):
         self.critic = critic.to(self.device)
         self._critic_rate = critic_rate
 
-    def read(self, row: Row) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, row: Row, how: Reading = Reading()) -> tuple[Tensor, Tensor, Tensor]:
         """(log-probs, entropies, values) of the row's completion tokens, (N,) each."""
         target_N = row.target_N.to(self.device)
         if isinstance(self.critic, TokenValues):
-            logp_N, entropy_N = self(row, partial(_policy_alone, target_N))
+            logp_N, entropy_N = self(row, partial(_policy_alone, target_N, how))
             return logp_N, entropy_N, self.critic(row)
-        both: tuple[Tensor, Tensor, Tensor] = self(row, partial(_with_values, target_N, self.critic))
+        both: tuple[Tensor, Tensor, Tensor] = self(row, partial(_with_values, target_N, how, self.critic))
         return both
 
     def values(self, row: Row) -> Tensor:
@@ -89,14 +89,14 @@ class ActorCritic(CompletionLogprobs):
             self.critic.checkpoint_gradients(wanted)
 
 
-def _policy_alone(target_N: Tensor, head: Head, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
-    return logprobs_and_entropies(head, hidden_ND, target_N)
+def _policy_alone(target_N: Tensor, how: Reading, head: Head, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
+    return logprobs_and_entropies(head, hidden_ND, target_N, how)
 
 
 def _with_values(
-    target_N: Tensor, values: Callable[[Tensor], Tensor], head: Head, hidden_ND: Tensor
+    target_N: Tensor, how: Reading, values: Callable[[Tensor], Tensor], head: Head, hidden_ND: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return (*logprobs_and_entropies(head, hidden_ND, target_N), values(hidden_ND)[:, 0])
+    return (*logprobs_and_entropies(head, hidden_ND, target_N, how), values(hidden_ND)[:, 0])
 
 
 def completion_values(actor: ActorCritic, groups: Sequence[Group], row_tokens: int) -> Tensor:

@@ -28,6 +28,7 @@ class Experience:
     sampled_N: log-probs by what sampled.  old_N: by the forward that trains, with the weights of the rollout; None
     where nothing needs them.  reference_N: by the reference; None without one.  values_N: a critic's, if there is one.
     costs_C: what a constraint is on; NaN where nobody could say; None without a constraint.
+    dropped_C: boolean, completions that nothing is learned from though they may have a score; None without any.
     """
 
     groups: tuple[Group, ...]
@@ -37,6 +38,7 @@ class Experience:
     reference_N: Tensor | None = None
     values_N: Tensor | None = None
     costs_C: Tensor | None = None
+    dropped_C: Tensor | None = None
 
     @cached_property
     def completions(self) -> Segments:
@@ -50,8 +52,9 @@ class Experience:
 
     @cached_property
     def keep_N(self) -> Tensor:
-        """The tokens that are learned from: those of completions with a score."""
-        return scored_tokens(self.scores_C, self.completions)
+        """The tokens that are learned from: those of completions with a score, and not dropped."""
+        learned_N = None if self.dropped_C is None else self.completions.spread(~self.dropped_C)
+        return scored_tokens(self.scores_C, self.completions, learned_N)
 
     @property
     def policy_N(self) -> Tensor:
@@ -81,14 +84,19 @@ class Experience:
         return {group.key: part for group, part in zip(self.groups, values_N.split(sizes), strict=True)}
 
 
-def experience(rollouts: Sequence[Rollout]) -> Experience:
-    """From what was sampled; log-probs of training and reference are added with `dataclasses.replace`."""
+def experience(rollouts: Sequence[Rollout], drop_cut: bool = False) -> Experience:
+    """From what was sampled; log-probs of training and reference are added with `dataclasses.replace`.
+
+    drop_cut: learn nothing from completions that their length cut (overlong filtering; Yu et al. 2025, arXiv
+    2503.14476, section 3.4).
+    """
     samples = [sample for rollout in rollouts for sample in rollout.samples]
     return Experience(
         tuple(rollout.group() for rollout in rollouts),
         torch.tensor([math.nan if sample.reward is None else sample.reward for sample in samples]),
         torch.tensor([logp for sample in samples for logp in sample.logprobs]),
         costs_C=torch.tensor([math.nan if sample.cost is None else sample.cost for sample in samples]),
+        dropped_C=torch.tensor([not sample.finished for sample in samples]) if drop_cut else None,
     )
 
 

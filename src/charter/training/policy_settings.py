@@ -36,6 +36,10 @@ class PolicyGradientSettings(RolloutSettings):
     kl_horizon: float | None = Field(
         None, gt=0, description="Completions over which an error of 20% changes beta by 20%. With a kl_target."
     )
+    entropy_bonus: float = Field(0.0, ge=0, description="Weight of the policy's entropy, taken from the loss.")
+    drop_cut: bool = Field(
+        False, description="Nothing is learned from completions that sample_tokens cut; advantages still count them."
+    )
     importance: Importance = Field(
         "none", description="Correction where sampling and training disagree on log-probs: truncated or masked ratios."
     )

@@ -14,7 +14,7 @@ from charter.training.kl import k3
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, Head
 from charter.training.objective import Tally
-from charter.training.policy_tokens import logprobs_and_entropies
+from charter.training.policy_tokens import Reading, logprobs_and_entropies
 from charter.training.rl_losses import (
     clipped_share,
     clipped_surrogate,
@@ -48,7 +48,8 @@ class Surrogate:
 
     ratio: whose ratio is clipped: each token's; the geometric mean over a completion's tokens (GSPO); the whole
     completion's, their product (RLOO).  clip_low, clip_high, dual_clip: see `clipped_surrogate`.
-    kl_weight: of the reference's k3, added to each token's loss.
+    kl_weight: of the reference's k3, added to each token's loss.  entropy_weight: of the policy's entropy at a token,
+    taken from its loss (Williams and Peng 1991; Schulman et al. 2017, arXiv 1707.06347, eq. 9).
     """
 
     averaging: Averaging
@@ -57,6 +58,7 @@ class Surrogate:
     clip_high: float = 0.2
     dual_clip: float | None = None
     kl_weight: float = 0.0
+    entropy_weight: float = 0.0
 
     def log_ratios(self, log_ratio_N: Tensor, completions: Segments) -> Tensor:
         """The log-ratios that are clipped, at each token (N,)."""
@@ -102,19 +104,27 @@ class PolicyObjective:
 
     def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
         """Summed loss of a row, and its entropy to the log."""
-        logp_N, entropy_N = logprobs(row, partial(_read, row.target_N))
-        self.log_entropy(entropy_N, row, tally)
-        return self.loss(logp_N, row, tally)
+        logp_N, entropy_N = logprobs(row, partial(_read, row.target_N, self.reading))
+        return self.loss(logp_N, row, tally) - self.bonus(entropy_N, row, tally)
 
-    def log_entropy(self, entropy_N: Tensor, row: Row, tally: Tally) -> None:
-        """The mean entropy at the tokens that count."""
+    @property
+    def reading(self) -> Reading:
+        """How the policy is read: its entropy has a gradient where there is a bonus for it."""
+        return Reading(entropy_gradient=self.surrogate.entropy_weight > 0)
+
+    def bonus(self, entropy_N: Tensor, row: Row, tally: Tally) -> Tensor:
+        """Summed entropy bonus of a row; the mean entropy at the tokens that count goes to the log."""
         keep_N = of_row(self.learned.keep, row, entropy_N.device)
         assert keep_N is not None
         tally.add("entropy", entropy_N.detach()[keep_N].sum(), int(keep_N.sum()))
+        if not self.surrogate.entropy_weight:
+            return entropy_N.new_zeros(())
+        shares_N, _ = self.surrogate.averaging(completions_of(row, entropy_N.device), keep_N)
+        return self.surrogate.entropy_weight * (entropy_N.where(keep_N, 0) * shares_N).sum()
 
     def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
         """One forward, that counts nothing."""
-        logp_N, _ = logprobs(row, partial(_read, row.target_N))
+        logp_N, _ = logprobs(row, partial(_read, row.target_N, self.reading))
         zero: Tensor = 0 * logp_N.sum()
         return zero
 
@@ -151,5 +161,5 @@ class PolicyObjective:
         return (losses_N.where(keep_N, 0) * shares_N).sum()
 
 
-def _read(target_N: Tensor, head: Head, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
-    return logprobs_and_entropies(head, hidden_ND, target_N.to(hidden_ND.device))
+def _read(target_N: Tensor, how: Reading, head: Head, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
+    return logprobs_and_entropies(head, hidden_ND, target_N.to(hidden_ND.device), how)

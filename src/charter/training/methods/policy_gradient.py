@@ -47,9 +47,11 @@ class PolicyMethod:
 
 
 def surrogate_of(settings: PolicyGradientSettings, averaging: Averaging, ratio: Ratio = "token") -> Surrogate:
-    """The surrogate with the clips of these settings, and with the KL where they want it in the loss."""
+    """The surrogate with the clips and the bonus of these settings, and with the KL where they want it in the loss."""
     kl_weight = settings.beta if settings.kl_in == "loss" else 0.0
-    return Surrogate(averaging, ratio, settings.clip_low, settings.clip_high, settings.dual_clip, kl_weight)
+    return Surrogate(
+        averaging, ratio, settings.clip_low, settings.clip_high, settings.dual_clip, kl_weight, settings.entropy_bonus
+    )
 
 
 class PolicyUpdates:
@@ -103,7 +105,7 @@ class PolicyUpdates:
         how, method = self.settings, self.method
         rollouts, values = self._rollouts.draw(turn)
         begun = time.monotonic()
-        found = with_logprobs(experience(rollouts), self.logprobs, self._start, how)
+        found = with_logprobs(experience(rollouts, how.drop_cut), self.logprobs, self._start, how)
         values |= {**kl_of(found), **gap_of(found), "seconds_logprobs": time.monotonic() - begun}
         if self._constraint is not None:
             found, constrained = self._under_constraint(found, self._constraint)
@@ -117,7 +119,11 @@ class PolicyUpdates:
         # A prompt without any score has nothing that counts. Where all is as good as expected, a step would only be
         # Adam's momentum and decay; a critic may have to learn just then.
         keep = found.by_key(found.keep_N)
-        idle = isinstance(objective, PolicyObjective) and not advantages_N.any() and not method.surrogate.kl_weight
+        idle = (
+            isinstance(objective, PolicyObjective)
+            and not advantages_N.any()
+            and not (how.entropy_bonus or method.surrogate.kl_weight)
+        )
         kept = () if idle else tuple(group for group in found.groups if keep[group.key].any())
         return kept, objective, values
 

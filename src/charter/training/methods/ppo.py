@@ -89,13 +89,13 @@ class PpoObjective:
 
     def row_loss(self, logprobs: CompletionLogprobs, row: Row, tally: Tally) -> Tensor:
         """Summed loss of a row, of policy and critic."""
-        logp_N, entropy_N, values_N = _actor(logprobs).read(row)
-        self.policy.log_entropy(entropy_N, row, tally)
-        return self.policy.loss(logp_N, row, tally) + self.value_weight * self.critic_loss(values_N, row, tally)
+        logp_N, entropy_N, values_N = _actor(logprobs).read(row, self.policy.reading)
+        policy = self.policy.loss(logp_N, row, tally) - self.policy.bonus(entropy_N, row, tally)
+        return policy + self.value_weight * self.critic_loss(values_N, row, tally)
 
     def idle(self, logprobs: CompletionLogprobs, row: Row) -> Tensor:
         """One forward of both, that counts nothing."""
-        logp_N, _, values_N = _actor(logprobs).read(row)
+        logp_N, _, values_N = _actor(logprobs).read(row, self.policy.reading)
         zero: Tensor = 0 * (logp_N.sum() + values_N.sum())
         return zero
 
