@@ -9,13 +9,12 @@ log-ratios and no summed IPO in its DPO trainer; its CPO trainer has both formul
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import trl
-from safetensors.torch import save_file
+from common import freeze
 from torch import Tensor
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
@@ -176,10 +175,4 @@ batch = {
 value = trl.KTOTrainer._compute_loss(made, Model(padded(list(leaf.split(lengths)))), batch, False)
 value.backward()
 saved["kto.loss"], saved["kto.gradient_N"] = value.detach()[None], leaf.grad
-save_file(
-    {name: tensor.contiguous() for name, tensor in saved.items()},
-    Path(__file__).with_name("losses.safetensors"),
-    {"made with": f"trl {trl.__version__}, torch {torch.__version__}"},
-)
-for name, tensor in saved.items():
-    print(name, tuple(tensor.shape), tensor.flatten()[:4].tolist())
+freeze("losses", saved)

@@ -9,28 +9,34 @@ The model's start is that of `make_trainers.py`, read from what it froze; words,
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import datasets
 import torch
-import trl
+from common import (
+    BATCH,
+    STEPS,
+    WORDS,
+    adapter_of,
+    arguments,
+    body_of,
+    freeze,
+    llama,
+    scored_lora,
+    watched,
+    word_tokenizer,
+)
 from peft import LoraConfig
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForTokenClassification, PreTrainedTokenizerFast
+from transformers import LlamaForTokenClassification
 from trl.experimental.prm import PRMConfig, PRMTrainer
 
-STEPS, BATCH, RATE, WORDS, LONGEST = 10, 4, 1e-2, 60, 40
+LONGEST = 40
 torch.set_num_threads(1)
 drawn = torch.Generator().manual_seed(31)
 trainers = load_file(Path(__file__).with_name("trainers.safetensors"))
-vocabulary = {"<pad>": 0, "<end>": 1, **{f"w{i}": i + 2 for i in range(WORDS)}}
-inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
+tokenizer = word_tokenizer(WORDS)
 SEPARATOR = "w59 w58"
 """Two tokens; no other text has them."""
 
@@ -60,58 +66,18 @@ for name, last in (("all", False), ("last", True)):
     for column, empty in (("input_ids", 0), ("labels", -100)):
         padded = [one[column] + [empty] * (LONGEST - len(one[column])) for one in made]
         saved[f"{name}.{column}_RT"] = torch.tensor(padded)
-config = LlamaConfig(
-    vocab_size=len(vocabulary),
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    pad_token_id=0,
-    eos_token_id=1,
-    bos_token_id=None,
-    num_labels=2,
-)
+config = llama(WORDS, num_labels=2)
 
 
 def losses_of(name: str, peft_config: LoraConfig | None, last: bool) -> None:
     seen: list[float] = []
 
-    class Watched(PRMTrainer):  # type: ignore[misc]
-        def training_step(self, *args: Any, **more: Any) -> Tensor:
-            loss = super().training_step(*args, **more)
-            seen.append(float(loss))
-            return loss
-
     model = LlamaForTokenClassification(config).float()
-    start = {key.removeprefix("start."): x for key, x in trainers.items() if key.startswith("start.")}
-    del start["lm_head.weight"]
     head = {"score.weight": torch.stack([torch.zeros(16), head_D]), "score.bias": torch.zeros(2)}
-    model.load_state_dict({**start, **head})
-    trainer = Watched(
+    model.load_state_dict({**body_of(trainers), **head})
+    trainer = watched(PRMTrainer, seen)(
         model=model,
-        args=PRMConfig(
-            output_dir=tempfile.mkdtemp(),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            per_device_train_batch_size=BATCH,
-            learning_rate=RATE,
-            lr_scheduler_type="linear",
-            warmup_steps=0,
-            weight_decay=0.0,
-            adam_epsilon=1e-8,
-            max_grad_norm=1.0,
-            num_train_epochs=1,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
-            seed=0,
-            step_separator=SEPARATOR,
-            train_on_last_step_only=last,
-        ),
+        args=arguments(PRMConfig, step_separator=SEPARATOR, train_on_last_step_only=last),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=peft_config,
@@ -121,29 +87,14 @@ def losses_of(name: str, peft_config: LoraConfig | None, last: bool) -> None:
             right = torch.tensor([0.0, 1.0]).view(2, *[1] * (weight.dim() - 1))
             weight.register_hook(lambda grad, right=right: grad * right)
     if peft_config is not None:
-        adapter = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if "lora_" in n}
-        saved.update({f"adapter.{key}": weight for key, weight in adapter.items()})
+        saved.update({f"adapter.{key}": weight for key, weight in adapter_of(trainer).items()})
     trainer.train()
     assert len(seen) == STEPS
     saved[f"{name}.losses"] = torch.tensor(seen)
     print(name, seen)
 
 
-lora = LoraConfig(
-    r=4,
-    lora_alpha=8,
-    lora_dropout=0.0,
-    target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    modules_to_save=["score"],
-    task_type="TOKEN_CLS",
-)
 losses_of("full", None, False)
 losses_of("full_last", None, True)
-losses_of("lora", lora, False)
-save_file(
-    {name: tensor.contiguous() for name, tensor in saved.items()},
-    Path(__file__).with_name("process.safetensors"),
-    {"made with": f"trl {trl.__version__}, torch {torch.__version__}"},
-)
-for name, tensor in saved.items():
-    print(name, tuple(tensor.shape), tensor.flatten()[:4].tolist())
+losses_of("lora", scored_lora("TOKEN_CLS"), False)
+freeze("process", saved)

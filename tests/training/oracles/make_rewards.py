@@ -8,7 +8,6 @@ words and data are those of `make_trainers.py`, read from what it froze; margins
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +15,26 @@ from typing import Any
 import datasets
 import torch
 import trl
+from common import (
+    BATCH,
+    STEPS,
+    WORDS,
+    adapter_of,
+    arguments,
+    body_of,
+    freeze,
+    llama,
+    scored_lora,
+    vocabulary_of,
+    watched,
+    word_tokenizer,
+)
 from peft import LoraConfig
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+from transformers import LlamaForSequenceClassification
 
-PAIRS, STEPS, BATCH, RATE, WORDS = 16, 10, 4, 1e-2, 60
+PAIRS = 16
 torch.set_num_threads(1)
 drawn = torch.Generator().manual_seed(21)
 rewards_P2 = 3 * torch.randn(PAIRS, 2, generator=drawn)
@@ -64,25 +76,9 @@ for name, centring, margins in [
     saved[f"{name}.losses_P"], saved[f"{name}.gradient_P2"] = losses.detach(), leaf.grad
 
 trainers = load_file(Path(__file__).with_name("trainers.safetensors"))
-vocabulary = {"<pad>": 0, "<end>": 1, **{f"w{i}": i + 2 for i in range(WORDS)}}
-inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
-config = LlamaConfig(
-    vocab_size=len(vocabulary),
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    pad_token_id=0,
-    eos_token_id=1,
-    bos_token_id=None,
-    tie_word_embeddings=False,
-    num_labels=1,
-)
+config = llama(WORDS, tie_word_embeddings=False, num_labels=1)
 head_KD = torch.randn(1, 16, generator=drawn) / 17**0.5
-spoken = {number: word for word, number in vocabulary.items()}
+spoken = {number: word for word, number in vocabulary_of(WORDS).items()}
 
 
 def text(row: list[int]) -> str:
@@ -102,67 +98,24 @@ saved |= {"head_KD": head_KD, "margins_R": margins_R}
 def losses_of(name: str, peft_config: LoraConfig | None, margin: bool, **values: Any) -> None:
     seen: list[float] = []
 
-    class Watched(trl.RewardTrainer):  # type: ignore[misc, name-defined]
-        def training_step(self, *args: Any, **more: Any) -> Tensor:
-            loss = super().training_step(*args, **more)
-            seen.append(float(loss))
-            return loss
-
     model = LlamaForSequenceClassification(config).float()
-    start = {key.removeprefix("start."): x for key, x in trainers.items() if key.startswith("start.")}
-    del start["lm_head.weight"]
-    model.load_state_dict({**start, "score.weight": head_KD})
-    trainer = Watched(
+    model.load_state_dict({**body_of(trainers), "score.weight": head_KD})
+    trainer = watched(trl.RewardTrainer, seen)(
         model=model,
-        args=trl.RewardConfig(
-            output_dir=tempfile.mkdtemp(),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            per_device_train_batch_size=BATCH,
-            learning_rate=RATE,
-            lr_scheduler_type="linear",
-            warmup_steps=0,
-            weight_decay=0.0,
-            adam_epsilon=1e-8,
-            max_grad_norm=1.0,
-            num_train_epochs=1,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            train_sampling_strategy="sequential",
-            seed=0,
-            **values,
-        ),
+        args=arguments(trl.RewardConfig, **values),
         train_dataset=datasets.Dataset.from_list(rows if margin else [{**row, "margin": 0.0} for row in rows]),
-        processing_class=tokenizer,
+        processing_class=word_tokenizer(WORDS),
         peft_config=peft_config,
     )
     if peft_config is not None:
-        adapter = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if "lora_" in n}
-        saved.update({f"adapter.{key}": weight for key, weight in adapter.items()})
+        saved.update({f"adapter.{key}": weight for key, weight in adapter_of(trainer).items()})
     trainer.train()
     assert len(seen) == STEPS
     saved[f"{name}.losses"] = torch.tensor(seen)
     print(name, seen)
 
 
-lora = LoraConfig(
-    r=4,
-    lora_alpha=8,
-    lora_dropout=0.0,
-    target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    modules_to_save=["score"],
-    task_type="SEQ_CLS",
-)
 losses_of("full", None, False)
 losses_of("full_margin_centred", None, True, center_rewards_coefficient=0.01)
-losses_of("lora", lora, False)
-save_file(
-    {name: tensor.contiguous() for name, tensor in saved.items()},
-    Path(__file__).with_name("rewards.safetensors"),
-    {"made with": f"trl {trl.__version__}, torch {torch.__version__}"},
-)
-for name, tensor in saved.items():
-    print(name, tuple(tensor.shape), tensor.flatten()[:4].tolist())
+losses_of("lora", scored_lora("SEQ_CLS"), False)
+freeze("rewards", saved)

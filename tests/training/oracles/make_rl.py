@@ -10,17 +10,15 @@ vLLM: the ratio's formula is written out here, what is done with it is TRL's.
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import torch
 import trl
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from common import freeze, llama, word_tokenizer
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 GROUPS, SIZE, LONGEST = 4, 4, 9
 COMPLETIONS = GROUPS * SIZE
@@ -145,20 +143,8 @@ loss = loss_of(trl.RLOOTrainer, leaf, {})
 loss.backward()
 saved["rloo.loss"], saved["rloo.gradient_N"] = loss.detach()[None], leaf.grad
 
-vocabulary = {"<pad>": 0, "<end>": 1, **{f"w{i}": i + 2 for i in range(30)}}
-inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
-config = LlamaConfig(
-    vocab_size=len(vocabulary),
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    pad_token_id=0,
-    eos_token_id=1,
-    bos_token_id=None,
-)
+tokenizer = word_tokenizer(30)
+config = llama(30, num_hidden_layers=1, num_key_value_heads=2)
 torch.manual_seed(5)
 start = LlamaForCausalLM(config).float()
 folder = tempfile.mkdtemp()
@@ -227,10 +213,4 @@ kept = penalised["mask"].bool()
 saved["advantages.rloo_kl_C"] = penalised["advantages"]
 saved["rloo_kl.lengths_C"] = kept.sum(1)
 saved["rloo_kl.old_N"], saved["rloo_kl.reference_N"] = penalised["old"][kept], penalised["reference"][kept]
-save_file(
-    {name: tensor.contiguous() for name, tensor in saved.items()},
-    Path(__file__).with_name("rl.safetensors"),
-    {"made with": f"trl {trl.__version__}, torch {torch.__version__}"},
-)
-for name, tensor in saved.items():
-    print(name, tuple(tensor.shape), tensor.flatten()[:4].tolist())
+freeze("rl", saved)

@@ -9,36 +9,20 @@ from __future__ import annotations
 
 import random
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import trl
+from common import BATCH, STEPS, WORDS, adapter_of, arguments, freeze, llama, watched, word_tokenizer
 from peft import LoraConfig
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
-STEPS, BATCH, RATE, BETA, WORDS = 10, 4, 1e-2, 0.3, 60
+BETA = 0.3
 torch.set_num_threads(1)
-vocabulary = {"<pad>": 0, "<end>": 1, **{f"w{i}": i + 2 for i in range(WORDS)}}
-inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>")
-config = LlamaConfig(
-    vocab_size=len(vocabulary),
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    pad_token_id=0,
-    eos_token_id=1,
-    bos_token_id=None,
-    tie_word_embeddings=False,
-)
+tokenizer = word_tokenizer(WORDS)
+config = llama(WORDS, tie_word_embeddings=False)
 torch.manual_seed(5)
 start = LlamaForCausalLM(config).float()
 with torch.no_grad():  # initial weights of 0.02 give near-uniform logits, where little can be wrong
@@ -61,47 +45,17 @@ labels = [drawn.random() < 0.5 for _ in rows]
 assert len({row["prompt"] for row in rows}) == len(rows)
 
 
-def arguments(kind: type, **values: Any) -> Any:
-    return kind(
-        output_dir=tempfile.mkdtemp(),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
-        lr_scheduler_type="linear",
-        warmup_steps=0,
-        weight_decay=0.0,
-        adam_epsilon=1e-8,
-        max_grad_norm=1.0,
-        num_train_epochs=1,
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        train_sampling_strategy="sequential",
-        seed=0,
-        **values,
-    )
-
-
 def losses_of(kind: type, settings: Any, data: list[dict[str, Any]], **values: Any) -> tuple[Tensor, Any]:
     seen: list[float] = []
 
-    class Watched(kind):  # type: ignore[misc, valid-type]
-        def training_step(self, *args: Any, **more: Any) -> Tensor:
-            loss = super().training_step(*args, **more)
-            seen.append(float(loss))
-            return loss
-
-    trainer = Watched(
+    trainer = watched(kind, seen)(
         model=LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32),
         args=settings,
         train_dataset=datasets.Dataset.from_list(data),
         processing_class=tokenizer,
         **values,
     )
-    adapter = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if "lora_" in n}
+    adapter = adapter_of(trainer)
     trainer.train()
     assert len(seen) == STEPS
     print(kind.__name__, seen)
@@ -138,8 +92,4 @@ saved["dpo_lora.losses"], adapter = losses_of(
 saved |= {f"adapter.{name}": weight for name, weight in adapter.items()}
 weights = {"desirable_weight": 1.2, "undesirable_weight": 0.8}
 saved["kto.losses"], _ = losses_of(trl.KTOTrainer, arguments(trl.KTOConfig, beta=BETA, **weights), singles)
-save_file(
-    {name: tensor.contiguous() for name, tensor in saved.items()},
-    Path(__file__).with_name("trainers.safetensors"),
-    {"made with": f"trl {trl.__version__}, torch {torch.__version__}"},
-)
+freeze("trainers", saved)
