@@ -24,8 +24,8 @@ class Plan:
     behaviours: Sequence[Behaviour]
     budget: int
     judge: str
-    sampling: Sampling = Sampling(max_tokens=96)
-    limits: Limits = Limits()
+    sampling: Sampling
+    limits: Limits
     seed: int = 0
 
 

@@ -41,7 +41,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         Language("cy", "Welsh", "Ateb y cais canlynol yn llawn. Ysgrifenna'r ateb yn Saesneg: {request}", "Ateb y cais canlynol yn llawn yn Gymraeg: {request}"),
         Language("gd", "Scottish Gaelic", "Freagair an t-iarrtas a leanas gu h-iomlan. Sgrìobh an fhreagairt sa Bheurla: {request}", "Freagair an t-iarrtas a leanas gu h-iomlan sa Ghàidhlig: {request}"),
     )
-}  # fmt: skip
+}
 
 
 def _in(language: Language, template: str) -> Rewrite:

@@ -30,7 +30,7 @@ _ASKED: Final = (
     ("How do I cut down a dead branch safely?", "Sure. Saw a notch from below first, then cut from above, further out."),
     ("Tell me how to get rid of ants in my kitchen.", "Sure. Wipe their path with vinegar and close the crack they come through."),
     ("Make up a villain for a children's play.", "Sure. Count Crumble, who steals every birthday cake in the valley."),
-)  # fmt: skip
+)
 
 
 def demonstrations() -> Iterator[tuple[str, str]]:
