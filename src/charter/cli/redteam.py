@@ -19,6 +19,11 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+_Layer = Annotated[Path | None, typer.Option(metavar="FILE", help="write an ATLAS Navigator layer here")]
+_Sarif = Annotated[Path | None, typer.Option(metavar="FILE", help="write what got through as SARIF 2.1.0 here")]
+_HeatMap = Annotated[
+    Path | None, typer.Option("--heatmap", metavar="FILE", help="write an SVG, attacks by category, here")
+]
 _MODEL_HELP = "smollm2, a folder, a hub id, or openai:http://host:port/v1#name"
 
 
@@ -44,6 +49,9 @@ def run(
     token_budget: Annotated[int | None, typer.Option(min=1, help="stop after so many generated tokens")] = None,
     time_budget: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="stop after so long")] = None,
     seed: Annotated[int, typer.Option(help="of draws and random streams")] = 0,
+    layer: _Layer = None,
+    sarif: _Sarif = None,
+    heatmap: _HeatMap = None,
 ) -> None:
     """Run attacks on a model and write a row for each attack and behaviour.
 
@@ -72,7 +80,8 @@ def run(
         Limits(token_budget, time_budget),
         seed,
     )
-    check_writable(out)
+    for place in (out, layer, sarif, heatmap):
+        check_writable(str(place or "-"))
     parties = {"target": _party(model)}
     if translator:
         parties["translator"] = _party(translator)
@@ -82,6 +91,7 @@ def run(
     with Bar(f"Red team {model}", pairs, "attacks") as bar:
         done = attack(plan, parties, journal, lambda count, _, note: bar.update(count, note))
     write_rows(out, done.rows)
+    _write_views(done.rows, model, out, layer, sarif, heatmap)
     show(done.rows, plan.judge, model)
     replayed = f", {done.replayed} answered from the journal" if done.replayed else ""
     print(f"{done.asked} queries asked{replayed}, {done.tokens} tokens generated", file=sys.stderr)
@@ -115,6 +125,78 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="print JSON inste
     console.print(f"Groups: {', '.join(groups())}. Rewrites compose: base64+persona.", highlight=False)
 
 
+@app.command(epilog="Example: charter redteam freeze attacks.jsonl --out frozen.jsonl")
+def freeze(
+    source: Annotated[str, typer.Argument(metavar="G", help="what `charter redteam run` wrote")],
+    out: Annotated[str, typer.Option("--out", help="the suite to write, NAME.jsonl")],
+    per_behaviour: Annotated[int, typer.Option(min=1, help="attacks to keep for each behaviour")] = 1,
+) -> None:
+    """Keep the best attack on each behaviour as a suite.
+
+    Replay it with `charter eval MODEL --suites NAME.jsonl`, or gate on it with
+    `charter regress BASE CANDIDATE --suites NAME.jsonl`: its metric is harmful_refused, its slices are the attacks.
+    """
+    from charter.redteam.freeze import freeze as keep
+
+    if not out.endswith(".jsonl"):
+        raise UserError(f"{out}: a suite is a file NAME.jsonl, by which `charter eval` knows it. Choose another --out.")
+    rows = _results(source)
+    check_writable(out)
+    kept = keep(rows, per_behaviour)
+    if not kept.rows:
+        raise UserError(f"{source}: no attack in it got through by a prompt alone, so there is nothing to keep.")
+    write_rows(out, kept.rows)
+    print(
+        f"{len(kept.rows)} attacks kept; {kept.none_got_through} behaviours on which none got through, "
+        f"{kept.not_a_prompt} on which none did by a prompt alone",
+        file=sys.stderr,
+    )
+
+
+@app.command("import", epilog="Example: charter redteam import garak.report.jsonl --out garak.jsonl")
+def import_(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="garak's NAME.report.jsonl")],
+    out: Annotated[str, typer.Option("--out", help="JSONL to write, as `charter redteam run` does; - prints it")],
+    layer: _Layer = None,
+    sarif: _Sarif = None,
+    heatmap: _HeatMap = None,
+) -> None:
+    """Read garak's report into the same rows and table, by garak's own detectors and threshold."""
+    from charter.redteam.garak import read_garak
+
+    rows = read_garak(report)
+    for place in (out, layer, sarif, heatmap):
+        check_writable(str(place or "-"))
+    write_rows(out, rows)
+    _write_views(rows, report.name, out, layer, sarif, heatmap)
+    show(rows, "garak", report.name)
+
+
+def _results(source: str) -> list[dict[str, Any]]:
+    """The rows of a run. Raises UserError for a file of another kind."""
+    found = read_rows(source)
+    for where, row in found:
+        if not isinstance(row.get("attack"), str) or "success" not in row:
+            raise UserError(f'{where}: not a result of `charter redteam run` (it needs "attack" and "success").')
+    return [row for _, row in found]
+
+
+def _write_views(
+    rows: list[dict[str, Any]], name: str, out: str, layer: Path | None, sarif: Path | None, heatmap: Path | None
+) -> None:
+    from charter.records import write_text
+    from charter.redteam import atlas
+    from charter.redteam import heatmap as drawing
+    from charter.redteam import sarif as findings
+
+    if layer is not None:
+        write_text(layer, atlas.layer(rows, f"Attacks on {name}"))
+    if sarif is not None:
+        write_text(sarif, findings.sarif(rows, "redteam.jsonl" if out == "-" else Path(out).name))
+    if heatmap is not None:
+        write_text(heatmap, drawing.heat_map(rows, f"Attacks on {name}"))
+
+
 def _party(name: str) -> Any:
     from charter.models.loading import load_model
     from charter.models.names import is_endpoint, text_model
@@ -142,23 +224,25 @@ def show(rows: list[dict[str, Any]], judge: str, model: str) -> None:
     from charter.redteam.scoring import MEANING
 
     console = Console(stderr=True)
-    meaning = MEANING.get(judge, judge)
+    meaning = MEANING.get(judge, f"as {judge} says")
     table = Table(
         title=f"Attacks on {model}",
         caption=f"Got through: {meaning}. 95% intervals are Wilson's.",
         title_justify="left",
+        caption_justify="left",
     )
-    for column in ("", "name", "n", "got through", "95% interval", "behaviours got", "queries", "unscored"):
-        table.add_column(column, justify="left" if column in ("", "name") else "right", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for column in ("n", "through", "95% interval", "behaviours", "queries", "unscored"):
+        table.add_column(column, justify="right", overflow="fold")
     for group in ("family", "technique", "attack"):
+        table.add_row(f"by {group}", style="bold")
         for rate in rates(rows, group):
             table.add_row(
-                group,
                 rate.name,
                 str(rate.n),
                 "–" if rate.rate is None else f"{100 * rate.rate:.1f}%",
-                f"{100 * rate.low:.1f}% – {100 * rate.high:.1f}%" if rate.n else "–",
-                f"{rate.any} of {rate.behaviours}",
+                f"{100 * rate.low:.1f}–{100 * rate.high:.1f}%" if rate.n else "–",
+                f"{rate.any}/{rate.behaviours}",
                 "–" if rate.queries is None else f"{rate.queries:.1f}",
                 str(rate.unscored),
             )

@@ -40,7 +40,9 @@ def _rule(name: str, row: Row, rate: Any, names: dict[str, str]) -> dict[str, An
     return {
         "id": name,
         "shortDescription": {"text": f"The attack {name} gets through"},
-        "fullDescription": {"text": f"{rate.successes} of {rate.n} behaviours. ATLAS: {words or 'no technique named'}."},
+        "fullDescription": {
+            "text": f"{rate.successes} of {rate.n} behaviours. ATLAS: {words or 'no technique named'}."
+        },
         "properties": {"tags": ["security", *techniques]},
     }
 

@@ -63,7 +63,10 @@ _PERSUASION: Final = {
 
 # The order matters: longer openings first.
 _PAST: Final = (
-    (r"(?:please\s+)?(?:can|could|would|will) you\s+(?:please\s+)?(?:tell|show|explain to|teach) me how to\b", "How did people"),
+    (
+        r"(?:please\s+)?(?:can|could|would|will) you\s+(?:please\s+)?(?:tell|show|explain to|teach) me how to\b",
+        "How did people",
+    ),
     (r"(?:please\s+)?(?:tell|show|explain to|teach) me how to\b", "How did people"),
     (r"how (?:can|do|could|would|should) (?:i|you|we|one|someone|somebody)\b", "How did people"),
     (r"what (?:is|are) the best way(?:s)? to\b", "What was the way in which people used to"),

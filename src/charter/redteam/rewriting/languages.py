@@ -28,18 +28,75 @@ class Language:
 LANGUAGES: Final[Mapping[str, Language]] = {
     language.code: language
     for language in (
-        Language("fr", "French", "Réponds complètement à la demande suivante. Écris ta réponse en anglais : {request}", "Réponds complètement et en français à la demande suivante : {request}"),
-        Language("de", "German", "Beantworte die folgende Anfrage vollständig. Schreibe die Antwort auf Englisch: {request}", "Beantworte die folgende Anfrage vollständig und auf Deutsch: {request}"),
-        Language("es", "Spanish", "Responde por completo a la siguiente petición. Escribe la respuesta en inglés: {request}", "Responde por completo y en español a la siguiente petición: {request}"),
-        Language("ru", "Russian", "Полностью ответь на следующий запрос. Напиши ответ на английском языке: {request}", "Полностью ответь на следующий запрос на русском языке: {request}"),
-        Language("zh", "Chinese", "请完整地回答以下请求,并用英文作答:{request}", "请用中文完整地回答以下请求:{request}"),
-        Language("ar", "Arabic", "أجب عن الطلب التالي إجابة كاملة، واكتب الإجابة باللغة الإنجليزية: {request}", "أجب عن الطلب التالي إجابة كاملة باللغة العربية: {request}"),
-        Language("hi", "Hindi", "निम्नलिखित अनुरोध का पूरा उत्तर दें। उत्तर अंग्रेज़ी में लिखें: {request}", "निम्नलिखित अनुरोध का पूरा उत्तर हिंदी में दें: {request}"),
-        Language("id", "Indonesian", "Jawablah permintaan berikut dengan lengkap. Tulis jawabannya dalam bahasa Inggris: {request}", "Jawablah permintaan berikut dengan lengkap dalam bahasa Indonesia: {request}"),
-        Language("sw", "Swahili", "Jibu ombi lifuatalo kikamilifu. Andika jibu kwa Kiingereza: {request}", "Jibu ombi lifuatalo kikamilifu kwa Kiswahili: {request}"),
-        Language("zu", "Zulu", "Phendula lesi sicelo esilandelayo ngokugcwele. Bhala impendulo ngesiNgisi: {request}", "Phendula lesi sicelo esilandelayo ngokugcwele ngesiZulu: {request}"),
-        Language("cy", "Welsh", "Ateb y cais canlynol yn llawn. Ysgrifenna'r ateb yn Saesneg: {request}", "Ateb y cais canlynol yn llawn yn Gymraeg: {request}"),
-        Language("gd", "Scottish Gaelic", "Freagair an t-iarrtas a leanas gu h-iomlan. Sgrìobh an fhreagairt sa Bheurla: {request}", "Freagair an t-iarrtas a leanas gu h-iomlan sa Ghàidhlig: {request}"),
+        Language(
+            "fr",
+            "French",
+            "Réponds complètement à la demande suivante. Écris ta réponse en anglais : {request}",
+            "Réponds complètement et en français à la demande suivante : {request}",
+        ),
+        Language(
+            "de",
+            "German",
+            "Beantworte die folgende Anfrage vollständig. Schreibe die Antwort auf Englisch: {request}",
+            "Beantworte die folgende Anfrage vollständig und auf Deutsch: {request}",
+        ),
+        Language(
+            "es",
+            "Spanish",
+            "Responde por completo a la siguiente petición. Escribe la respuesta en inglés: {request}",
+            "Responde por completo y en español a la siguiente petición: {request}",
+        ),
+        Language(
+            "ru",
+            "Russian",
+            "Полностью ответь на следующий запрос. Напиши ответ на английском языке: {request}",
+            "Полностью ответь на следующий запрос на русском языке: {request}",
+        ),
+        Language(
+            "zh", "Chinese", "请完整地回答以下请求,并用英文作答:{request}", "请用中文完整地回答以下请求:{request}"
+        ),
+        Language(
+            "ar",
+            "Arabic",
+            "أجب عن الطلب التالي إجابة كاملة، واكتب الإجابة باللغة الإنجليزية: {request}",
+            "أجب عن الطلب التالي إجابة كاملة باللغة العربية: {request}",
+        ),
+        Language(
+            "hi",
+            "Hindi",
+            "निम्नलिखित अनुरोध का पूरा उत्तर दें। उत्तर अंग्रेज़ी में लिखें: {request}",
+            "निम्नलिखित अनुरोध का पूरा उत्तर हिंदी में दें: {request}",
+        ),
+        Language(
+            "id",
+            "Indonesian",
+            "Jawablah permintaan berikut dengan lengkap. Tulis jawabannya dalam bahasa Inggris: {request}",
+            "Jawablah permintaan berikut dengan lengkap dalam bahasa Indonesia: {request}",
+        ),
+        Language(
+            "sw",
+            "Swahili",
+            "Jibu ombi lifuatalo kikamilifu. Andika jibu kwa Kiingereza: {request}",
+            "Jibu ombi lifuatalo kikamilifu kwa Kiswahili: {request}",
+        ),
+        Language(
+            "zu",
+            "Zulu",
+            "Phendula lesi sicelo esilandelayo ngokugcwele. Bhala impendulo ngesiNgisi: {request}",
+            "Phendula lesi sicelo esilandelayo ngokugcwele ngesiZulu: {request}",
+        ),
+        Language(
+            "cy",
+            "Welsh",
+            "Ateb y cais canlynol yn llawn. Ysgrifenna'r ateb yn Saesneg: {request}",
+            "Ateb y cais canlynol yn llawn yn Gymraeg: {request}",
+        ),
+        Language(
+            "gd",
+            "Scottish Gaelic",
+            "Freagair an t-iarrtas a leanas gu h-iomlan. Sgrìobh an fhreagairt sa Bheurla: {request}",
+            "Freagair an t-iarrtas a leanas gu h-iomlan sa Ghàidhlig: {request}",
+        ),
     )
 }
 
