@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charter.cli.rows import check_writable, write_rows
+from charter.cli.rows import check_writable, read_rows, write_rows
+from charter.errors import UserError
 
 if TYPE_CHECKING:
     from charter.redteam.run import Plan

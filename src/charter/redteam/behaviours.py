@@ -51,11 +51,11 @@ def chosen(behaviours: list[Behaviour], clauses: Collection[str], limit: int | N
 
     Raises UserError for a clause that no behaviour has.
     """
-    known = {clause for behaviour in behaviours for clause in behaviour.clauses}
+    known = sorted({clause for behaviour in behaviours for clause in behaviour.clauses})
     for clause in clauses:
         if clause not in known:
             raise UserError(
-                f'No behaviour belongs to the clause "{clause}". Clauses there are: {", ".join(sorted(known)) or "none"}.'
+                f'No behaviour belongs to the clause "{clause}". Clauses there are: {", ".join(known) or "none"}.'
             )
     kept = [b for b in behaviours if not clauses or set(b.clauses) & set(clauses)]
     if limit is None or limit >= len(kept):

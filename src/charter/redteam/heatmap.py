@@ -60,7 +60,7 @@ def _cell(x: float, y: float, rate: Rate | None, attack: str) -> str:
         return _box(x, y, _EMPTY, "")
     mixed = [round(low + (high - low) * rate.rate) for low, high in zip(_LOW, _HIGH, strict=True)]
     said = f"{attack}, {rate.name}: {rate.successes} of {rate.n}, interval {rate.low:.0%} to {rate.high:.0%}"
-    ink = "#ffffff" if rate.rate > 0.5 else "#222222"
+    ink = "#ffffff" if rate.rate > 0.6 else "#222222"
     number = _text(x + _CELL_WIDTH / 2, y + 16, f"{100 * rate.rate:.0f}", anchor="middle", ink=ink, size=11)
     return _box(x, y, f"rgb({mixed[0]},{mixed[1]},{mixed[2]})", said) + number
 

@@ -97,5 +97,5 @@ def filed(completion: Completion, seconds: float, tokens: int) -> dict[str, Any]
         "text": completion.text,
         "tokens": tokens,
         "finish": completion.finish,
-        "seconds": round(seconds, 3),
+        "seconds": seconds,
     }

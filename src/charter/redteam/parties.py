@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from charter.records import Completion, Conversation, Sampling
+from charter.records import Completion, Conversation
 from charter.redteam.protocol import Query
 
 if TYPE_CHECKING:
+    from charter.evaluation.answering import Answerer
     from charter.models.loading import LocalModel
     from charter.ports import TextModel
-
-
-class Answering(Protocol):
-    """Takes queries one at a time and answers them in batches."""
-
-    def submit(self, prompt: Conversation, sampling: Sampling) -> Future[list[Completion]]: ...
-
-    def close(self, *, wait: bool = True) -> None: ...
 
 
 class Party:
@@ -37,12 +30,12 @@ class Party:
         self.name = model.name
         self.identity = (self.local.digest or model.name) if self.local is not None else model.name
         self._model = model
-        self._worker: Answering | None = None
+        self._worker: Answerer | None = None
 
     def submit(self, query: Query) -> Future[list[Completion]]:
         """The answer, later."""
         if self._worker is None:
-            from charter.evaluation.provider import answerer_for
+            from charter.evaluation.answering import answerer_for
 
             self._worker = answerer_for(self._model)
         return self._worker.submit(query.prompt, query.sampling)

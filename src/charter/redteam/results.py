@@ -20,7 +20,7 @@ GROUPINGS: Final[Mapping[str, Callable[[Row], Iterable[str]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often attacks of a group got through. `n`: scored pairs of attack and behaviour; the interval is Wilson's, 95%.
+    """How often attacks of a group got through. `n`: scored pairs of attack and behaviour; Wilson's interval, 95%.
 
     any: of the group's behaviours with a scored attack, how many at least one of its attacks got.
     queries: mean number to the first success, over what got through; None where nothing did.

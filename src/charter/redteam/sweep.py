@@ -179,9 +179,11 @@ class Sweep:
         self.asked += query.to == "target"
 
         def came(future: Future[list[Completion]]) -> None:
+            if future.cancelled():  # the run is ending
+                return
             error = future.exception()
             completion = Completion("", finish="error", error=f"{error}") if error is not None else future.result()[0]
-            seconds = time.monotonic() - begun
+            seconds = round(time.monotonic() - begun, 3)
             self._ready.put(_Came(running, index, completion, seconds, tokens_of(completion), key))
 
         party.submit(query).add_done_callback(came)

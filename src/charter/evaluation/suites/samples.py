@@ -64,7 +64,8 @@ def _sample(name: str, row: Mapping[str, Any], where: str) -> Sample:
         return Sample(**{**row, "suite": title_of(name), "clauses": tuple(row["clauses"]), "messages": messages})
     except (TypeError, KeyError) as error:
         raise UserError(
-            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen, messages."
+            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen and "
+            "messages."
         ) from None
 
 

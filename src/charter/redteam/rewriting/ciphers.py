@@ -24,7 +24,7 @@ class Cipher:
     name: str
     encode: Callable[[str], str]
     decode: Callable[[str], str]
-    normal: Callable[[str], str] = staticmethod(lambda text: text)
+    normal: Callable[[str], str]
 
     def checked(self, text: str) -> str:
         """The code of a text. Raises NotPossible when decoding does not give the text back."""
@@ -154,8 +154,9 @@ CIPHERS: Final[Mapping[str, Cipher]] = {
             "base64",
             lambda text: base64.b64encode(text.encode()).decode(),
             lambda code: base64.b64decode(code, validate=True).decode(),
+            str,
         ),
-        Cipher("rot13", lambda text: codecs.encode(text, "rot13"), lambda code: codecs.decode(code, "rot13")),
+        Cipher("rot13", lambda text: codecs.encode(text, "rot13"), lambda code: codecs.decode(code, "rot13"), str),
         Cipher(
             "leetspeak",
             lambda text: text.translate(_LEET),

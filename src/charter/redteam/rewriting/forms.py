@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Final
 
@@ -14,7 +15,7 @@ def pieces(text: str, count: int = 4) -> list[str]:
     if len(text) < 2 * count:
         raise NotPossible(f"payload-splitting: the request is too short to be cut in {count}")
     edges = [round(i * len(text) / count) for i in range(count + 1)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def split_payload(text: str) -> str:

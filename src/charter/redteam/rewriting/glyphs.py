@@ -16,7 +16,7 @@ _BREAK: Final = "  "
 
 
 def _letters() -> dict[str, tuple[str, ...]]:
-    rows = [row for row in _ALPHABET.split("\n")]
+    rows = _ALPHABET.split("\n")
     width = max(map(len, rows))
     rows = [row.ljust(width + 1) for row in rows]
     letters: dict[str, tuple[str, ...]] = {}

@@ -1,6 +1,6 @@
 """Few-shot and many-shot: a dialogue in which harmless requests were answered at once, then the request.
 
-Anil et al. 2024 fill the context with harmful demonstrations; these are harmless, so what is measured is the form alone.
+Anil et al. 2024 fill the context with harmful demonstrations; these are harmless: what is measured is the form alone.
 """
 
 from __future__ import annotations
