@@ -146,7 +146,7 @@ HIDES = {*CIPHERS, "payload-splitting", "past-tense"}
 def test_the_request_is_in_every_variant_once_or_more(name: str) -> None:
     prompts = asked(attacks()[name])
     assert prompts
-    assert len({prompt for prompt in prompts}) == len(prompts)
+    assert len(set(prompts)) == len(prompts)
     for prompt in prompts:
         assert REQUEST in text_of(prompt)
         assert "{request}" not in text_of(prompt)

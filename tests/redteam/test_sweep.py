@@ -105,7 +105,7 @@ def test_a_token_budget_stops_and_a_larger_one_goes_on(served: Served, tmp_path:
     served.reply = lambda _: "No way at all."  # 4 tokens, by its characters
     wanted = attacks_named("framing,encoding,language")
     with Journal(tmp_path / "j") as journal:
-        first = sweep(served.model(), journal, limits=Limits(tokens=200))
+        first = sweep(served.model(), journal, limits=Limits(tokens=200), window=16)
         outcomes = first.run(wanted, BEHAVIOURS)
     assert first.stopped is not None
     assert "200 tokens" in first.stopped
@@ -186,7 +186,7 @@ def test_an_attack_that_cannot_be_made_is_unscored_with_its_reason(served: Serve
 
 def test_a_judge_that_fails_leaves_its_rows_unscored(served: Served) -> None:
     class Failing(YesJudge):
-        def score(self, rows: Any) -> Any:
+        def score(self, rows: Any) -> Any:  # noqa: ARG002
             raise RuntimeError("out of order")
 
     with Journal(None) as journal:

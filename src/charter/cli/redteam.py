@@ -46,6 +46,9 @@ def run(
     budget: Annotated[int, typer.Option(min=1, help="most queries of the model for one behaviour and attack")] = 10,
     judge: Annotated[str | None, typer.Option(help="harm or refusal; harm where it is installed, if not named")] = None,
     translator: Annotated[str | None, typer.Option(metavar="MODEL", help="translates requests for language-…")] = None,
+    attacker: Annotated[str | None, typer.Option(metavar="MODEL", help="writes prompts for pair")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="of attacks that optimise a suffix")] = 100,
+    width: Annotated[int, typer.Option(min=1, help="candidates a step of gcg")] = 256,
     max_tokens: Annotated[int, typer.Option(min=1, help="most tokens of an answer")] = 96,
     token_budget: Annotated[int | None, typer.Option(min=1, help="stop after so many generated tokens")] = None,
     time_budget: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="stop after so long")] = None,
@@ -80,12 +83,16 @@ def run(
         Sampling(max_tokens=max_tokens, seed=seed),
         Limits(token_budget, time_budget),
         seed,
+        steps,
+        width,
     )
     for place in (out, layer, sarif, heatmap):
         check_writable(str(place or "-"))
     parties = {"target": _party(model)}
     if translator:
         parties["translator"] = _party(translator)
+    if attacker:
+        parties["attacker"] = _party(attacker)
     _say_plan(plan)
     pairs = len(plan.attacks) * len(plan.behaviours)
     journal = None if out == "-" else Path(f"{out}.journal")

@@ -34,11 +34,17 @@ class Party:
 
     def submit(self, query: Query) -> Future[list[Completion]]:
         """The answer, later."""
+        from charter.models.generation.worker import BatchWorker
+
         if self._worker is None:
             from charter.evaluation.answering import answerer_for
 
             self._worker = answerer_for(self._model)
-        return self._worker.submit(query.prompt, query.sampling)
+        if not query.prefill:
+            return self._worker.submit(query.prompt, query.sampling)
+        if not isinstance(self._worker, BatchWorker):
+            raise TypeError("only weights in this process can be made to go on from given words")
+        return self._worker.submit(query.prompt, query.sampling, query.prefill)
 
     def quiet(self) -> None:
         """Let go of the weights: after this nothing else touches them until the next `submit`."""

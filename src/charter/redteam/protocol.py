@@ -69,13 +69,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `success` and `score` (chance that the attack got through) of the target's, or why not."""
+    """What came back: `success` and `score` (chance that the attack got through) of the target's, or why not.
+
+    refused: whether a helper declined to help.
+    """
 
     completion: Completion
     success: bool | None = None
     score: float | None = None
     label: str | None = None
     unscored: str | None = None
+    refused: bool = False
 
 
 Search = Generator[list[Query], list[Answer], None]
@@ -97,7 +101,8 @@ class Setting:
     """What a search may know of the run. budget: most queries of the target for one behaviour.
 
     fits: whether the target's context holds a conversation and its answer; None where that is not known.
-    local: the target's weights, for attacks that need them. weak: whether an answer of a helper is a refusal.
+    local: the target's weights, for attacks that need them. behaviours: all of the run's, for universal attacks.
+    steps, width: of optimisation, and candidates a step. remember: a JSON value by name, made once per model and file.
     """
 
     budget: int
@@ -107,7 +112,9 @@ class Setting:
     local: LocalModel | None = None
     attacker: bool = False
     translator: bool = False
-    refuses: Callable[[str, str], bool] = lambda _prompt, _text: False
+    behaviours: tuple[Behaviour, ...] = ()
+    steps: int = 100
+    width: int = 256
     remember: Callable[[str, Callable[[], Any]], Any] = lambda _key, make: make()
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Final
 
 from charter.errors import UserError, nearest
+from charter.redteam import searching
 from charter.redteam.protocol import JAILBREAK, Attack, Spec
 from charter.redteam.rewriting import Part, Rewriting, composed, encodings, forms, framings, hierarchy, languages, shots
 from charter.redteam.rewriting.parts import wrapped
@@ -25,6 +26,7 @@ def attacks() -> Mapping[str, Attack]:
     """Every attack that has a name of its own, `direct` first."""
     made: dict[str, Attack] = {"direct": composed("direct", [DIRECT_REQUEST])}
     made |= {name: composed(name, [part]) for name, part in REWRITES.items()}
+    made |= {attack.spec.name: attack for attack in searching.ATTACKS}
     return made
 
 

@@ -18,7 +18,10 @@ from charter.redteam.sweep import Limits, Sweep
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of a run. budget: most queries of the model for one behaviour and attack."""
+    """What is asked of a run. budget: most queries of the model for one behaviour and attack.
+
+    steps, width: of attacks that optimise, and candidates a step.
+    """
 
     attacks: Sequence[Attack]
     behaviours: Sequence[Behaviour]
@@ -27,6 +30,8 @@ class Plan:
     sampling: Sampling
     limits: Limits
     seed: int = 0
+    steps: int = 100
+    width: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +66,13 @@ def run(
             local=target.local,
             attacker="attacker" in parties,
             translator="translator" in parties,
+            behaviours=tuple(plan.behaviours),
+            steps=plan.steps,
+            width=plan.width,
             remember=lambda key, make: kept.remember(f"{target.identity}:{key}", make),
         )
-        sweep = Sweep(parties, judge, setting, kept, plan.limits, progress)
+        helped = attack_judge("refusal") if "attacker" in parties else None
+        sweep = Sweep(parties, judge, setting, kept, plan.limits, progress, helper_judge=helped)
         try:
             outcomes = sweep.run(plan.attacks, plan.behaviours)
         finally:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from charter.errors import UserError
 from charter.ports import Judge
-from charter.records import Completion
+from charter.records import Completion, Exchange
 from charter.redteam.journal import Journal, filed, key_of
 from charter.redteam.outcomes import Outcome
 from charter.redteam.parties import Party
@@ -58,7 +58,10 @@ class _Came:
 
 
 class Sweep:
-    """Runs attacks on behaviours. `asked`, `replayed` and `tokens` count queries and generated tokens."""
+    """Runs attacks on behaviours. `asked`, `replayed` and `tokens` count queries and generated tokens.
+
+    helper_judge: tells when an attacker model refuses to attack. window: most queries in flight.
+    """
 
     def __init__(
         self,
@@ -68,9 +71,12 @@ class Sweep:
         journal: Journal,
         limits: Limits = Limits(),
         progress: Callable[[int, int, str], None] | None = None,
+        *,
+        helper_judge: Judge | None = None,
+        window: int = WINDOW,
     ) -> None:
         self._parties, self._judge, self._journal, self._limits = parties, judge, journal, limits
-        self._setting = setting
+        self._setting, self._helper_judge, self._window = setting, helper_judge, window
         self._progress = progress or (lambda *_: None)
         self._ready: queue.SimpleQueue[_Came] = queue.SimpleQueue()
         self._backlog: deque[tuple[_Running, int]] = deque()
@@ -110,7 +116,7 @@ class Sweep:
     def _has_room(self, attack: Attack, live: set[_Running]) -> bool:
         if "weights" in attack.spec.needs:
             return not live
-        return len(live) < WINDOW
+        return len(live) < self._window
 
     def _check_limits(self, begun: float) -> None:
         if self.stopped:
@@ -159,7 +165,7 @@ class Sweep:
         self._backlog.extend((running, index) for index in range(len(running.round)))
 
     def _send(self) -> None:
-        while self._backlog and self._flying < WINDOW and not self.stopped:
+        while self._backlog and self._flying < self._window and not self.stopped:
             running, index = self._backlog.popleft()
             query = running.round[index]
             party = self._parties[query.to]
@@ -207,12 +213,20 @@ class Sweep:
                 running.outcome.add(query, answer, one.seconds, one.tokens)
                 self.tokens += one.tokens if one.key is not None else 0
             else:
-                answer = Answer(one.completion)
+                answer = self._helped(query, one.completion)
+                running.outcome.refusals += answer.refused
             running.answers[one.index] = answer
             if all(known is not None for known in running.answers):
                 full[id(running)] = running
         for running in full.values():
             self._advance(running, [answer for answer in running.answers if answer is not None], live)
+
+    def _helped(self, query: Query, completion: Completion) -> Answer:
+        """A helper's answer; an attacker's with whether it refused."""
+        if query.to != "attacker" or self._helper_judge is None or not completion.text.strip():
+            return Answer(completion)
+        (score,) = self._helper_judge.score([Exchange("helper", query.prompt, completion.text)])
+        return Answer(completion, label=score.label, refused=score.label == "full")
 
 
 def tokens_of(completion: Completion) -> int:

@@ -1,4 +1,4 @@
-"""Which suffixes to try next: drawn from the gradient, and kept only if they are new and the tokenizer reads them so."""
+"""Which suffixes to try next: drawn from the gradient, and kept if they are new and the tokenizer reads them so."""
 
 from __future__ import annotations
 

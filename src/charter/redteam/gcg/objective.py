@@ -45,6 +45,11 @@ class Objective:
         self._before: Cached | None = None
         self._current: tuple[Tensor, Cached] | None = None
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding matrix."""
+        return int(self._embed.weight.shape[0])
+
     def gradient(self, suffix_N: Tensor) -> tuple[float, Tensor]:
         """(loss, its gradient by the one-hot choice of each token (N, V), fp32) at a suffix.
 
@@ -146,7 +151,7 @@ class Objective:
 
 @contextmanager
 def ready(model: PreTrainedModel) -> Iterator[None]:
-    """The model as these computations want it: eval mode, no weight with a gradient, fused norms; restored at the end."""
+    """The model as these computations want it (eval mode, no trainable weight, fused norms), restored at the end."""
     training = model.training
     wanted = [weight for weight in model.parameters() if weight.requires_grad]
     model.eval()
