@@ -20,7 +20,7 @@ class Prefilling:
 
     spec = Spec(
         "prefilling",
-        "decoding",
+        "sampler",
         (JAILBREAK, INFERENCE_API),
         "The behaviour's target, or other words of consent, as the beginning of the answer.",
         ("prefill",),
@@ -40,7 +40,7 @@ class Decoding:
 
     spec = Spec(
         "decoding",
-        "decoding",
+        "sampler",
         (JAILBREAK, INFERENCE_API),
         "The plain request, sampled under up to 29 other temperatures and nuclei.",
     )
