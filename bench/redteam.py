@@ -5,8 +5,8 @@
 `sweep`: all attacks on all behaviours in one sweep. `serial`: attack after attack, behaviour after behaviour, one query
 at a time, as scanners do that ask each prompt of each probe in turn. `by attack`: attack after attack, each one's
 behaviours in one batch. One query for each pair (--budget 1), no judge, nothing cached. `--serial-share` measures the
-serial side on every n-th pair only: its queries do not depend on one another. The last line is one JSON object; `ratio` is
-samples/s of the sweep over the serial side, `ratio_by_attack` over the other.
+serial side on every n-th pair only: its queries do not depend on one another. The last line is one JSON object;
+`ratio` is samples/s of the sweep over the serial side, `ratio_by_attack` over the other.
 """
 
 from __future__ import annotations

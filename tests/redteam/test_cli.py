@@ -83,9 +83,24 @@ def test_run_freeze_and_replay(served: Served, tmp_path: Path) -> None:
 def test_a_local_model_is_attacked(tiny_base: Path, tmp_path: Path) -> None:
     behaviours, out = write_rows(tmp_path / "b.jsonl", BEHAVIOURS), tmp_path / "out.jsonl"
     done = charter(
-        "redteam", "run", tiny_base, "--attacks", "direct,base64,gcg,prefilling", "--behaviours", behaviours, "--out", out,
-        "--max-tokens", "8", "--steps", "2", "--width", "8", "--budget", "1",
-    )  # fmt: skip
+        "redteam",
+        "run",
+        tiny_base,
+        "--attacks",
+        "direct,base64,gcg,prefilling",
+        "--behaviours",
+        behaviours,
+        "--out",
+        out,
+        "--max-tokens",
+        "8",
+        "--steps",
+        "2",
+        "--width",
+        "8",
+        "--budget",
+        "1",
+    )
     assert done.returncode == 0, done.stderr
     rows = lines(out)
     assert len(rows) == 8
@@ -128,8 +143,15 @@ def test_mistakes_are_one_paragraph_and_exit_code_two(arguments: tuple[str, ...]
 def test_a_dead_endpoint_is_unfinished(tmp_path: Path) -> None:
     behaviours = write_rows(tmp_path / "b.jsonl", BEHAVIOURS[:1])
     done = charter(
-        "redteam", "run", "openai:http://127.0.0.1:9/v1#none", "--attacks", "direct", "--behaviours", behaviours,
-        "--out", tmp_path / "o.jsonl",
-    )  # fmt: skip
+        "redteam",
+        "run",
+        "openai:http://127.0.0.1:9/v1#none",
+        "--attacks",
+        "direct",
+        "--behaviours",
+        behaviours,
+        "--out",
+        tmp_path / "o.jsonl",
+    )
     assert done.returncode == 4
     assert "could be scored" in paragraph(done)

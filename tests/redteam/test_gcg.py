@@ -1,4 +1,4 @@
-"""GCG against plain forwards and autograd on tiny models of several architectures, and its parts against definitions."""
+"""GCG against plain forwards and autograd on tiny models of many architectures, its parts against definitions."""
 
 from __future__ import annotations
 

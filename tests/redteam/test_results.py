@@ -25,18 +25,32 @@ ATLAS = Path(__file__).parents[3] / "shared/data/mitre-atlas/ATLAS.yaml"
 def row(name: str, attack: str, success: bool | None, **more: Any) -> dict[str, Any]:
     techniques = ["AML.T0054", "AML.T0051.000"] if attack == "persona" else ["AML.T0054", "AML.T0068"]
     made: dict[str, Any] = {
-        "id": name, "behaviour": f"Do {name}", "attack": attack, "family": "framing" if attack == "persona" else "encoding",
-        "techniques": techniques, "clauses": ["harm.people"], "category": "fraud" if name < "c" else "spying",
-        "success": success, "score": None if success is None else 0.9 if success else 0.1, "queries": 2,
-        "prompt": f"{attack}: Do {name}", "completion": "text",
-    }  # fmt: skip
+        "id": name,
+        "behaviour": f"Do {name}",
+        "attack": attack,
+        "family": "framing" if attack == "persona" else "encoding",
+        "techniques": techniques,
+        "clauses": ["harm.people"],
+        "category": "fraud" if name < "c" else "spying",
+        "success": success,
+        "score": None if success is None else 0.9 if success else 0.1,
+        "queries": 2,
+        "prompt": f"{attack}: Do {name}",
+        "completion": "text",
+    }
     return made | ({"unscored": "the judge failed"} if success is None else {}) | more
 
 
 ROWS = [
-    row("a", "persona", True), row("b", "persona", False), row("c", "persona", None), row("d", "persona", True, queries=4),
-    row("a", "base64", True, score=0.95), row("b", "base64", False), row("c", "base64", False), row("d", "base64", False),
-]  # fmt: skip
+    row("a", "persona", True),
+    row("b", "persona", False),
+    row("c", "persona", None),
+    row("d", "persona", True, queries=4),
+    row("a", "base64", True, score=0.95),
+    row("b", "base64", False),
+    row("c", "base64", False),
+    row("d", "base64", False),
+]
 
 
 def test_rates_leave_out_what_is_unscored_and_count_it() -> None:
@@ -58,9 +72,12 @@ def test_the_layer_has_a_row_for_each_technique_and_tactic() -> None:
     assert made["domain"] == "atlas-atlas"
     found = {(t["techniqueID"], t.get("tactic")): t for t in made["techniques"]}
     assert set(found) == {
-        ("AML.T0054", "privilege-escalation"), ("AML.T0054", "defense-evasion"), ("AML.T0068", "defense-evasion"),
-        ("AML.T0051", "execution"), ("AML.T0051.000", None),
-    }  # fmt: skip
+        ("AML.T0054", "privilege-escalation"),
+        ("AML.T0054", "defense-evasion"),
+        ("AML.T0068", "defense-evasion"),
+        ("AML.T0051", "execution"),
+        ("AML.T0051.000", None),
+    }
     assert found["AML.T0051", "execution"]["showSubtechniques"] is True
     assert found["AML.T0051.000", None]["score"] == found["AML.T0051", "execution"]["score"] == 66.7
     assert found["AML.T0068", "defense-evasion"]["score"] == 25.0
@@ -115,11 +132,22 @@ def attempt(**more: Any) -> dict[str, Any]:
     """An attempt as garak 0.17 writes it."""
     turn = {"role": "user", "content": {"text": "Say it", "lang": "en", "notes": {}}}
     return {
-        "entry_type": "attempt", "uuid": "u1", "seq": 0, "status": 2, "probe_classname": "dan.Dan_11_0", "probe_params": {},
-        "targets": [], "prompt": {"turns": [turn], "notes": {}}, "outputs": [{"text": "no"}, {"text": "yes"}],
-        "detector_results": {"mitigation.MitigationBypass": [0.0, 0.7], "dan.DAN": [0.0, None]}, "notes": {},
-        "goal": "break it", "conversations": [], "reverse_translation_outputs": [], **more,
-    }  # fmt: skip
+        "entry_type": "attempt",
+        "uuid": "u1",
+        "seq": 0,
+        "status": 2,
+        "probe_classname": "dan.Dan_11_0",
+        "probe_params": {},
+        "targets": [],
+        "prompt": {"turns": [turn], "notes": {}},
+        "outputs": [{"text": "no"}, {"text": "yes"}],
+        "detector_results": {"mitigation.MitigationBypass": [0.0, 0.7], "dan.DAN": [0.0, None]},
+        "notes": {},
+        "goal": "break it",
+        "conversations": [],
+        "reverse_translation_outputs": [],
+        **more,
+    }
 
 
 def test_garaks_report_is_read_by_its_own_detectors_and_threshold(tmp_path: Path) -> None:

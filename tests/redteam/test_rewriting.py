@@ -208,6 +208,7 @@ def test_a_search_ends_with_its_first_success() -> None:
 def test_names_groups_and_mistakes() -> None:
     assert [attack.spec.name for attack in attacks_named("direct, encoding,base64")] == ["direct", *CIPHERS]
     assert set(groups()["all"]) == set(attacks())
+    assert not set(groups()) & set(attacks())
     with pytest.raises(UserError, match='Did you mean "persona"'):
         attacks_named("persone")
     with pytest.raises(UserError, match="only these compose"):

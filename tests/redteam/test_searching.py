@@ -77,9 +77,14 @@ def test_decoding_spreads_over_temperatures_and_nuclei() -> None:
 def run(name: str, parties: dict[str, Party], budget: int = 4, **options: Any) -> Outcome:
     target = parties["target"]
     setting = Setting(
-        budget=budget, sampling=Sampling(6), local=target.local, attacker="attacker" in parties, behaviours=(BEHAVIOUR,),
-        steps=3, width=8,
-    )  # fmt: skip
+        budget=budget,
+        sampling=Sampling(6),
+        local=target.local,
+        attacker="attacker" in parties,
+        behaviours=(BEHAVIOUR,),
+        steps=3,
+        width=8,
+    )
     with Journal(None) as journal:
         sweep = Sweep(parties, YesJudge(), setting, journal, **options)
         (outcome,) = sweep.run(attacks_named(name), [BEHAVIOUR])
@@ -149,9 +154,14 @@ def test_suffixes_are_found_asked_and_remembered(tiny_base: Path, name: str, tmp
     parties = {"target": Party(load_model(str(tiny_base), "float32"))}
     memory = Journal(tmp_path / "j")
     setting = Setting(
-        budget=4, sampling=Sampling(6), local=parties["target"].local, behaviours=(BEHAVIOUR,), steps=2, width=8,
+        budget=4,
+        sampling=Sampling(6),
+        local=parties["target"].local,
+        behaviours=(BEHAVIOUR,),
+        steps=2,
+        width=8,
         remember=memory.remember,
-    )  # fmt: skip
+    )
     with memory:
         # Beside another attack, whose queries go through the worker that holds the weights.
         outcomes = Sweep(parties, YesJudge(), setting, memory).run(attacks_named(f"{name},direct"), [BEHAVIOUR])
