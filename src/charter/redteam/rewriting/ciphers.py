@@ -156,7 +156,9 @@ CIPHERS: Final[Mapping[str, Cipher]] = {
             lambda code: base64.b64decode(code, validate=True).decode(),
             str,
         ),
-        Cipher("rot13", lambda text: codecs.encode(text, "rot13"), lambda code: codecs.decode(code, "rot13"), str),
+        Cipher(
+            "rot13", lambda text: str(codecs.encode(text, "rot13")), lambda code: str(codecs.decode(code, "rot13")), str
+        ),
         Cipher(
             "leetspeak",
             lambda text: text.translate(_LEET),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from charter.records import Conversation, Message, user_prompt
 from charter.redteam.protocol import Answer, Behaviour, NotPossible, Query, Search, Setting, Spec
@@ -83,7 +84,11 @@ def on_conversation(change: Callable[[Conversation, Setting], Conversation]) -> 
 
 def wrapped(*templates: str) -> tuple[Rewrite, ...]:
     """A variant for each template, which holds `{request}` once."""
-    return tuple(on_request(lambda text, t=template: t.replace("{request}", text)) for template in templates)
+    return tuple(on_request(partial(_filled, template)) for template in templates)
+
+
+def _filled(template: str, request: str) -> str:
+    return template.replace("{request}", request)
 
 
 def request_of(conversation: Conversation) -> str:
