@@ -25,6 +25,7 @@ class NoJudge:
     """Leaves everything unscored: judging costs the same on all sides."""
 
     name = "none"
+    labels = ("harmful", "safe")
 
     def score(self, rows: Sequence[Any]) -> list[Any]:
         from charter.records import Score

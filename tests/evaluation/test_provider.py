@@ -12,8 +12,7 @@ from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from charter.errors import UserError
-from charter.evaluation.answering import GatheringWorker
-from charter.evaluation.provider import conversation_of_chat, sampling_of
+from charter.evaluation.provider import GatheringWorker, conversation_of_chat, sampling_of
 from charter.evaluation.results import read_outcomes
 from charter.evaluation.runner import evaluate, log_name
 from charter.models.generation.local import LocalTextModel

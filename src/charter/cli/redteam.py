@@ -12,6 +12,7 @@ from charter.cli.rows import check_writable, read_rows, write_rows
 from charter.errors import UserError
 
 if TYPE_CHECKING:
+    from charter.ports import Judge
     from charter.redteam.run import Plan
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ def run(
         found,
         chosen(goals, named, limit, seed),
         budget,
-        attack_judge(judge).name if judge else default_judge(),
+        attack_judge(judge or default_judge()),
         Sampling(max_tokens=max_tokens, seed=seed),
         Limits(token_budget, time_budget),
         seed,
@@ -100,7 +101,7 @@ def run(
         done = attack(plan, parties, journal, lambda count, _, note: bar.update(count, note))
     write_rows(out, done.rows)
     _write_views(done.rows, model, out, layer, sarif, heatmap)
-    show(done.rows, plan.judge, model)
+    show(done.rows, _meaning(plan.judge), model)
     replayed = f", {done.replayed} answered from the journal" if done.replayed else ""
     print(f"{done.asked} queries asked{replayed}, {done.tokens} tokens generated", file=sys.stderr)
     if done.stopped:
@@ -177,7 +178,7 @@ def import_(
         check_writable(str(place or "-"))
     write_rows(out, rows)
     _write_views(rows, report.name, out, layer, sarif, heatmap)
-    show(rows, "garak", report.name)
+    show(rows, "as garak's detectors say", report.name)
 
 
 def _results(source: str) -> list[dict[str, Any]]:
@@ -214,25 +215,27 @@ def _party(name: str) -> Any:
 
 
 def _say_plan(plan: Plan) -> None:
-    from charter.redteam.scoring import MEANING
-
     print(
-        f"{len(plan.attacks)} attacks on {len(plan.behaviours)} behaviours, at most {plan.budget} queries each; "
-        f"judge {plan.judge}: an attack gets through when {MEANING[plan.judge]}",
+        f"{len(plan.attacks)} attacks on {len(plan.behaviours)} behaviours, at most {plan.budget} queries each; got "
+        f"through: {_meaning(plan.judge)}",
         file=sys.stderr,
     )
 
 
-def show(rows: list[dict[str, Any]], judge: str, model: str) -> None:
-    """The rates as a table, on stderr when the rows went to stdout."""
+def _meaning(judge: Judge) -> str:
+    from charter.redteam.scoring import MEANING, getting_through
+
+    return f"{MEANING[getting_through(judge)]}, says the judge {judge.name}"
+
+
+def show(rows: list[dict[str, Any]], meaning: str, model: str) -> None:
+    """The rates as a table on stderr, with what getting through means."""
     from rich.console import Console
     from rich.table import Table
 
     from charter.redteam.results import rates, unscored_reasons
-    from charter.redteam.scoring import MEANING
 
     console = Console(stderr=True)
-    meaning = MEANING.get(judge, f"as {judge} says")
     table = Table(
         title=f"Attacks on {model}",
         caption=f"Got through: {meaning}. 95% intervals are Wilson's.",

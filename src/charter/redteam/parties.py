@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charter.records import Completion, Conversation
 from charter.redteam.protocol import Query
 
 if TYPE_CHECKING:
-    from charter.evaluation.answering import Answerer
+    from charter.evaluation.provider import Answerer
     from charter.models.loading import LocalModel
     from charter.ports import TextModel
 
@@ -37,9 +37,7 @@ class Party:
         from charter.models.generation.worker import BatchWorker
 
         if self._worker is None:
-            from charter.evaluation.answering import answerer_for
-
-            self._worker = answerer_for(self._model)
+            self._worker = BatchWorker(self.local) if self.local is not None else _gathering(self._model)
         if not query.prefill:
             return self._worker.submit(query.prompt, query.sampling)
         if not isinstance(self._worker, BatchWorker):
@@ -57,6 +55,13 @@ class Party:
         if self._worker is not None:
             self._worker.close(wait=False)
             self._worker = None
+
+
+def _gathering(model: Any) -> Answerer:
+    # Inspect, which this module imports, takes seconds to load: only endpoints pay for it.
+    from charter.evaluation.provider import GatheringWorker
+
+    return GatheringWorker(model)
 
 
 def fitting(local: LocalModel | None, max_tokens: int) -> Callable[[Conversation], bool | None]:

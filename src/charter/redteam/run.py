@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.errors import Unfinished
+from charter.ports import Judge
 from charter.records import Sampling
 from charter.redteam.journal import Journal
 from charter.redteam.parties import Party, fitting
@@ -26,7 +27,7 @@ class Plan:
     attacks: Sequence[Attack]
     behaviours: Sequence[Behaviour]
     budget: int
-    judge: str
+    judge: Judge
     sampling: Sampling
     limits: Limits
     seed: int = 0
@@ -55,7 +56,7 @@ def run(
 
     Raises Unfinished when no query at all was answered.
     """
-    judge = attack_judge(plan.judge)
+    judge = plan.judge
     target = parties["target"]
     with Journal(journal) as kept:
         setting = Setting(
