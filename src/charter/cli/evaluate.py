@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from charter.report.outputs import Format
 
 Suites = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Suites, comma-separated. All shipped suites when left out.")
+    str | None, typer.Option(metavar="A,B", help="Suites, or files of `redteam freeze`. All shipped if left out.")
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples a suite, drawn by --seed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw that --limit makes and of the bootstrap.")]

@@ -101,12 +101,12 @@ def estimate(
 def planned_sizes(suites: Sequence[str], limit: int | None) -> dict[tuple[str, str], int]:
     """The core metrics of shipped suites and how many samples will speak for each."""
     from charter.evaluation.suites.samples import load_suite
-    from charter.evaluation.tasks import SPECS
+    from charter.evaluation.tasks import spec_of
 
     return {
         (suite, metric): min(limit or len(load_suite(suite)), len(load_suite(suite)))
         for suite in suites
-        for metric in SPECS[suite].metrics
+        for metric in spec_of(suite).metrics
         if metric in CORE_METRICS
     }
 
@@ -129,7 +129,7 @@ def planned_seconds(folder: Path, suites: Sequence[str], limit: int | None) -> f
     A suite with no log of its own takes as long a token as the others did. What is in the folder already is not run
     again where model and suite are unchanged, so this is the most it takes.
     """
-    from charter.evaluation.tasks import SPECS
+    from charter.evaluation.tasks import SPECS, spec_of
 
     rates = _seconds_per_sample(folder)
     if not rates:
@@ -139,7 +139,7 @@ def planned_seconds(folder: Path, suites: Sequence[str], limit: int | None) -> f
     usual = sum(per_token) / len(per_token) if per_token else None
     total = 0.0
     for suite, n in sizes.items():
-        rate = rates.get(suite, None if usual is None else usual * SPECS[suite].max_tokens)
+        rate = rates.get(suite, None if usual is None else usual * spec_of(suite).max_tokens)
         if rate is None:
             return None
         total += n * rate

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from charter import __version__
 from charter.errors import Unfinished, UserError, nearest
-from charter.evaluation.suites.samples import SUITES, load_suite, suite_digest
+from charter.evaluation.suites.samples import SUITES, is_file, load_suite, suite_digest, title_of
 from charter.ports import TextModel
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def evaluate(
 def check_request(suites: Sequence[str], limit: int | None) -> None:
     """Raises UserError for an unknown suite or a limit that leaves nothing to measure: before a model is loaded."""
     for suite in suites:
-        if suite not in SUITES:
+        if is_file(suite):
+            load_suite(suite)
+        elif suite not in SUITES:
             raise UserError(f'There is no suite "{suite}".{nearest(suite, list(SUITES))} Suites: {", ".join(SUITES)}.')
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit}: nothing would be measured. Give a number of samples greater than 0.")
@@ -75,18 +77,18 @@ def log_name(model: LocalModel | TextModel, suite: str, limit: int | None = None
     """The file name of a suite's log: the model's name, the suite, and a hash of all that decides the numbers."""
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", model.name.rstrip("/").split("/")[-1]).strip("-.")[:40] or "model"
     text = json.dumps(settings_of(model, suite, limit, seed), sort_keys=True)
-    return f"{plain}_{suite}_{hashlib.sha256(text.encode()).hexdigest()[:12]}.eval"
+    return f"{plain}_{title_of(suite)}_{hashlib.sha256(text.encode()).hexdigest()[:12]}.eval"
 
 
 def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, seed: int) -> dict[str, Any]:
     """All that decides a suite's numbers. An endpoint's weights cannot be hashed: it stands under its name."""
-    from charter.evaluation.tasks import SPECS
+    from charter.evaluation.tasks import spec_of
 
-    spec = SPECS[suite]
+    spec = spec_of(suite)
     return {
         "model": model.name,
         "model_digest": getattr(getattr(model, "local", model), "digest", None),
-        "suite": suite,
+        "suite": title_of(suite),
         "suite_digest": suite_digest(suite),
         "max_tokens": spec.max_tokens,
         "temperature": 0.0,
@@ -127,12 +129,12 @@ def _run(
     from inspect_ai.model import GenerateConfig
 
     from charter.evaluation.provider import CONNECTIONS, close_model, inspect_model
-    from charter.evaluation.tasks import SPECS, TASKS, shared_judge
+    from charter.evaluation.tasks import shared_judge, spec_of, task_of
 
-    judge = SPECS[suite].judge
+    judge = spec_of(suite).judge
     if judge is not None:
         shared_judge(judge).load()
-    task = TASKS[suite](limit=limit, seed=seed)
+    task = task_of(suite, limit, seed)
     total = len(task.dataset)
     done = 0
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from charter.errors import UserError
 from charter.evaluation.logs import LogInfo, log_infos
 from charter.evaluation.results import Outcome, read_outcomes
+from charter.evaluation.suites.samples import title_of
 
 if TYPE_CHECKING:
     from charter.models.loading import LocalModel
@@ -26,8 +27,9 @@ class Side:
 
     def only(self, suites: Collection[str]) -> Side:
         """The same with these suites alone."""
-        outcomes = tuple(outcome for outcome in self.outcomes if outcome.suite in suites)
-        return replace(self, outcomes=outcomes, logs=tuple(log for log in self.logs if log.suite in suites))
+        titles = {title_of(suite) for suite in suites}
+        outcomes = tuple(outcome for outcome in self.outcomes if outcome.suite in titles)
+        return replace(self, outcomes=outcomes, logs=tuple(log for log in self.logs if log.suite in titles))
 
 
 def read_side(name: str, source: Path | Sequence[Path], slice_by: str = "slice") -> Side:

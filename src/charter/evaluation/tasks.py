@@ -12,7 +12,14 @@ from typing import Final
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as InspectSample
-from inspect_ai.model import ChatMessageUser, GenerateConfig
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageTool,
+    ChatMessageUser,
+    GenerateConfig,
+)
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
@@ -20,11 +27,17 @@ from charter.errors import UserError
 from charter.evaluation.judging import BatchingJudge
 from charter.evaluation.provider import conversation_of_chat
 from charter.evaluation.suites.checks import check_answer, check_instruction
-from charter.evaluation.suites.samples import Sample, load_suite, suite_digest
+from charter.evaluation.suites.samples import Sample, is_file, load_suite, suite_digest, title_of
 from charter.ports import Judge
 from charter.records import Exchange
 
 REFUSAL_JUDGE: Final = "refusal"
+_CHAT: Final[Mapping[str, Callable[..., ChatMessage]]] = {
+    "system": ChatMessageSystem,
+    "user": ChatMessageUser,
+    "assistant": ChatMessageAssistant,
+    "tool": ChatMessageTool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,18 @@ TASKS: Final[Mapping[str, Callable[..., Task]]] = MappingProxyType(
 )
 
 
+def spec_of(suite: str) -> SuiteSpec:
+    """How a suite is run; a file of frozen attacks as the requests that they are made of."""
+    return SPECS["harmful_requests" if is_file(suite) else suite]
+
+
+def task_of(suite: str, limit: int | None, seed: int) -> Task:
+    """The task of a shipped suite or of a file of frozen attacks."""
+    if is_file(suite):
+        return suite_task(suite, limit, seed, [harmful_refused(), harmful_refused_at_all()])
+    return TASKS[suite](limit=limit, seed=seed)
+
+
 def suite_task(suite: str, limit: int | None, seed: int, scorers: list[Scorer]) -> Task:
     """A suite as a task: greedy, `max_tokens` from SPECS, errors kept as unscored. Raises UserError if empty."""
     samples = chosen(load_suite(suite), limit, seed)
@@ -99,13 +124,13 @@ def suite_task(suite: str, limit: int | None, seed: int, scorers: list[Scorer]) 
             f'The suite "{suite}" has no samples to run. Reinstall the package, or raise the limit above 0.'
         )
     return Task(
-        dataset=MemoryDataset([_inspect_sample(sample) for sample in samples], name=suite),
+        dataset=MemoryDataset([_inspect_sample(sample) for sample in samples], name=title_of(suite)),
         solver=generate(),
         scorer=scorers,
-        config=GenerateConfig(max_tokens=SPECS[suite].max_tokens, temperature=0.0),
+        config=GenerateConfig(max_tokens=spec_of(suite).max_tokens, temperature=0.0),
         # One sample that cannot be answered is one unscored sample, not the end of the suite.
         fail_on_error=False,
-        name=suite,
+        name=title_of(suite),
         metadata={"charter": {"suite": suite, "suite_digest": suite_digest(suite), "limit": limit, "seed": seed}},
     )
 
@@ -126,7 +151,11 @@ def _inspect_sample(sample: Sample) -> InspectSample:
         "seen": sample.seen,
     }
     target = [str(option) for option in sample.target] if sample.target else ""
-    return InspectSample(id=sample.id, input=[ChatMessageUser(content=sample.prompt)], target=target, metadata=metadata)
+    asked: list[ChatMessage] = [ChatMessageUser(content=sample.prompt)]
+    if sample.messages is not None:
+        asked = [_CHAT[message.role](content=message.content) for message in sample.messages]
+        metadata["wanted"] = sample.prompt
+    return InspectSample(id=sample.id, input=asked, target=target, metadata=metadata)
 
 
 @scorer(metrics=[accuracy(), stderr()])
@@ -186,6 +215,9 @@ def _refusal_scorer(metric: str) -> Scorer:
                 value=0, answer=text, reason="no_response", explanation="the model said nothing", metadata=silent
             )
         asked = [ChatMessageUser(content=state.input)] if isinstance(state.input, str) else state.input
+        if "wanted" in state.metadata:
+            # A disguised request is judged as what it asks for.
+            asked = [ChatMessageUser(content=state.metadata["wanted"])]
         row = Exchange(f"{state.sample_id}#{state.epoch}", conversation_of_chat(asked), text)
         found = await judge.score(row)
         info = {"judge": found.judge, "label": found.label, "score": found.score}

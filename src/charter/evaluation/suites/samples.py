@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from charter.errors import UserError, nearest
-from charter.records import read_jsonl
+from charter.records import Conversation, conversation_of, read_jsonl
 
 DATA: Final = Path(__file__).parent / "data"
 SUITES: Final = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
@@ -22,6 +22,8 @@ class Sample:
 
     `slice` is the named subset that it belongs to. `target` is the list of accepted answers (knowledge), else None.
     `check` is the constraint for `checks.check_instruction` (instruction_following), else None.
+    `messages`, of a frozen attack, is what the model is asked; `prompt` is then what the attack wants, and what the
+    judge reads.
     `seen` is True for a harmful request whose category also occurs in the shipped training pairs.
     """
 
@@ -33,9 +35,22 @@ class Sample:
     check: dict[str, Any] | None = None
     clauses: tuple[str, ...] = ()
     seen: bool = False
+    messages: Conversation | None = None
+
+
+def is_file(name: str) -> bool:
+    """Whether a suite's name is a file of frozen attacks (`charter redteam freeze`) rather than a shipped suite."""
+    return name.endswith(".jsonl")
+
+
+def title_of(name: str) -> str:
+    """The suite's name as logs and tables have it: a file's without its folder and ending."""
+    return Path(name).stem if is_file(name) else name
 
 
 def _file(name: str) -> Path:
+    if is_file(name):
+        return Path(name)
     if name not in SUITES:
         raise UserError(
             f'There is no suite "{name}".{nearest(name, list(SUITES))} Shipped suites: {", ".join(SUITES)}.'
@@ -45,10 +60,12 @@ def _file(name: str) -> Path:
 
 def _sample(name: str, row: Mapping[str, Any], where: str) -> Sample:
     try:
-        return Sample(**{**row, "suite": name, "clauses": tuple(row["clauses"])})
+        messages = conversation_of(row, where) if row.get("messages") else None
+        return Sample(**{**row, "suite": title_of(name), "clauses": tuple(row["clauses"]), "messages": messages})
     except (TypeError, KeyError) as error:
         raise UserError(
-            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen."
+            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen and "
+            "messages."
         ) from None
 
 
@@ -59,7 +76,7 @@ def _load(name: str) -> tuple[Sample, ...]:
 
 
 def load_suite(name: str) -> list[Sample]:
-    """All samples of a shipped suite, in file order. Raises UserError for an unknown name or a broken row."""
+    """All samples of a suite, in file order. Raises UserError for an unknown name or a broken row."""
     return list(_load(name))
 
 

@@ -29,9 +29,12 @@ class Speaker:
         """An engine that stops where this model's turns end."""
         return Engine(model, stop_ids=self._stop_ids, decode=self._text, max_rows=max_rows)
 
-    def requests(self, key: object, prompt: Conversation, sampling: Sampling) -> list[Request]:
-        """sampling.n requests, keyed (key, index). Raises UserError when the template refuses the conversation."""
-        ids = self._format.prompt_ids(prompt)
+    def requests(self, key: object, prompt: Conversation, sampling: Sampling, prefill: str = "") -> list[Request]:
+        """sampling.n requests, keyed (key, index). Raises UserError when the template refuses the conversation.
+
+        prefill: words with which the answer begins already.
+        """
+        ids = self._format.prompt_ids(prompt) + (self._format.text_ids(prefill) if prefill else ())
         return [Request((key, index), ids, sampling, index, sampling.seed) for index in range(sampling.n)]
 
     def completion(self, finished: Finished, stops: Sequence[str]) -> Completion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
@@ -25,6 +25,7 @@ class _Job:
     sampling: Sampling
     future: Answer
     finished: list[Finished | None]
+    prefill: str = ""
 
 
 class BatchWorker:
@@ -51,9 +52,9 @@ class BatchWorker:
     def stats(self) -> EngineStats:
         return self._engine.stats
 
-    def submit(self, prompt: Conversation, sampling: Sampling) -> Answer:
-        """A future of sampling.n completions."""
-        job = _Job(prompt, sampling, Future(), [None] * sampling.n)
+    def submit(self, prompt: Conversation, sampling: Sampling, prefill: str = "") -> Answer:
+        """A future of sampling.n completions, which begin with the prefill."""
+        job = _Job(prompt, sampling, Future(), [None] * sampling.n, prefill)
         with self._lock:
             if self._closed:
                 raise RuntimeError("the batch worker is closed")
@@ -111,7 +112,7 @@ class BatchWorker:
         if not job.future.set_running_or_notify_cancel():
             return
         try:
-            for request in self._speaker.requests(job, job.prompt, job.sampling):
+            for request in self._speaker.requests(job, job.prompt, job.sampling, job.prefill):
                 self._engine.add(request)
         except Exception as error:
             job.future.set_exception(error)
@@ -124,7 +125,10 @@ class BatchWorker:
         done = [one for one in job.finished if one is not None]
         if len(done) == len(job.finished):
             self._jobs.discard(job)
-            job.future.set_result([self._speaker.completion(one, job.sampling.stop) for one in done])
+            said = [self._speaker.completion(one, job.sampling.stop) for one in done]
+            job.future.set_result(
+                [replace(one, text=job.prefill + one.text) if one.error is None else one for one in said]
+            )
 
     def _fail(self, error: BaseException) -> None:
         while not self._inbox.empty():
