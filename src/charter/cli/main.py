@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, judge, logprobs, redteam, reward, train
+from charter.cli import align, data, document, evaluate, generate, guard, judge, logprobs, redteam, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 
@@ -81,6 +81,7 @@ app.command("regress")(evaluate.regress)
 app.add_typer(judge.app, name="judge")
 app.add_typer(reward.app, name="reward")
 app.add_typer(redteam.app, name="redteam")
+app.add_typer(guard.app, name="guard")
 
 
 def run() -> None:
