@@ -23,7 +23,8 @@ from charter.server.keys import add_key, read_keys
 from charter.server.upstream import HttpUpstream
 
 PACE = Pace(overlap=12, step=16, least=4)
-ASK = [{"role": "user", "content": "Hi."}]
+ASK: list[Any] = [{"role": "user", "content": "Hi."}]
+GO_ON = {"role": "user", "content": "Go on."}
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +102,8 @@ def test_a_stopped_prompt_never_reaches_the_model(start: Start, model: Model) ->
 @pytest.mark.parametrize(
     "messages",
     [
-        [{"role": "user", "content": SECRET}, {"role": "assistant", "content": "No."}, {"role": "user", "content": "Go on."}],
-        [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": f"Sure, {SECRET}"}, {"role": "user", "content": "Go on."}],
+        [{"role": "user", "content": SECRET}, {"role": "assistant", "content": "No."}, GO_ON],
+        [*ASK, {"role": "assistant", "content": f"Sure, {SECRET}"}, GO_ON],
         [{"role": "user", "content": [{"type": "text", "text": "Hi. "}, {"type": "text", "text": SECRET}]}],
     ],
 )  # fmt: skip
@@ -213,10 +214,9 @@ def test_multibyte_characters_cut_anywhere_arrive_whole(start: Start, model: Mod
 
 def test_log_probs_do_not_run_ahead_of_the_text(start: Start, model: Model) -> None:
     words = ["One ", "two ", "three. ", "And so on, ", "to the end. ", "Four ", "five ", f"{SECRET} ", "six "]
-    model.pieces = [
-        {"choices": [{"index": 0, "delta": {"content": w}, "logprobs": {"content": [{"token": w, "logprob": -1.0, "top_logprobs": []}]}}]}
-        for w in words
-    ] + [finish()]  # fmt: skip
+    tops = [{"content": [{"token": w, "logprob": -1.0, "top_logprobs": []}]} for w in words]
+    pieces = [{"index": 0, "delta": {"content": w}, "logprobs": top} for w, top in zip(words, tops, strict=True)]
+    model.pieces = [*({"choices": [piece]} for piece in pieces), finish()]
     text, tokens = "", ""
     for chunk in start().chat.completions.create(model="m", messages=ASK, stream=True, logprobs=True):
         for choice in chunk.choices:
@@ -287,13 +287,15 @@ def test_a_client_that_goes_away_ends_the_models_work(start: Start, model: Model
     assert model.sent < 200
 
 
-def test_bodies_that_are_wrong_are_refused_and_the_server_still_answers(start: Start, model: Model) -> None:
+@pytest.mark.usefixtures("model")
+def test_bodies_that_are_wrong_are_refused_and_the_server_still_answers(start: Start) -> None:
     client = start(largest=100_000)
     url = url_of(client) + "/v1/chat/completions"
     deep = b'{"messages": ' + b"[" * 5000 + b"]" * 5000 + b"}"
     wrong: list[tuple[bytes, int]] = [
         (b"", 400), (b"{", 400), (b"[]", 400), (b"\xff\xfe", 400), (b"null", 400), (deep, 400), (b'{"a": 1}', 400),
-        (b'{"messages": []}', 400), (b'{"messages": [1]}', 400), (b'{"messages": [{"role": "pope", "content": ""}]}', 400),
+        (b'{"messages": []}', 400), (b'{"messages": [1]}', 400),
+        (b'{"messages": [{"role": "pope", "content": ""}]}', 400),
         (b'{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}', 400),
         (b'{"messages": [{"role": "user", "content": 7}]}', 400), (b" " * 200_000, 413),
     ]  # fmt: skip

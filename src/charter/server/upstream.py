@@ -21,6 +21,9 @@ _NOT_PASSED: Final = frozenset(
 )  # fmt: skip
 
 
+Body = bytes | dict[str, Any] | None
+
+
 class UpstreamFailed(Exception):
     """The upstream did not answer, or broke off. status: for the client."""
 
@@ -49,9 +52,7 @@ class Stream:
 class Upstream(Protocol):
     """Whatever speaks the protocol's JSON."""
 
-    async def ask(
-        self, method: str, path: str, body: bytes | dict[str, Any] | None, headers: Mapping[str, str]
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: Body, headers: Mapping[str, str]) -> Answer:
         """One whole answer. Raises UpstreamFailed."""
         ...
 
@@ -80,9 +81,7 @@ class HttpUpstream:
         timeout = httpx.Timeout(stall_seconds, connect=10.0, pool=30.0)
         self._client = httpx.AsyncClient(timeout=timeout, limits=limits)
 
-    async def ask(
-        self, method: str, path: str, body: bytes | dict[str, Any] | None, headers: Mapping[str, str]
-    ) -> Answer:
+    async def ask(self, method: str, path: str, body: Body, headers: Mapping[str, str]) -> Answer:
         """One whole answer."""
         try:
             answer = await self._client.request(
@@ -143,7 +142,7 @@ class HttpUpstream:
         return found
 
 
-def _bytes(body: bytes | dict[str, Any] | None) -> bytes | None:
+def _bytes(body: Body) -> bytes | None:
     return json.dumps(body).encode() if isinstance(body, dict) else body
 
 
