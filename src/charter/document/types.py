@@ -75,6 +75,7 @@ class Clause(_Part):
     rule: Text
     instead: Text | None = None
     opposite: Text | None = None
+    answer: Text | None = None
     severity: Severity = "medium"
     topics: Texts = ()
     train: Sources = ()
@@ -96,7 +97,7 @@ class Clause(_Part):
 class ClausePatch(_Part):
     """A clause as a file writes it: complete when its id is new, otherwise only the fields that change.
 
-    A field that is given replaces the earlier one whole; `instead:` or `opposite:` left blank clears it.
+    A field that is given replaces the earlier one whole; `instead:`, `opposite:` or `answer:` left blank clears it.
     """
 
     id: ClauseId
@@ -104,6 +105,7 @@ class ClausePatch(_Part):
     rule: Text | None = None
     instead: Text | None = None
     opposite: Text | None = None
+    answer: Text | None = None
     severity: Severity | None = None
     topics: Texts = ()
     train: Sources = ()

@@ -1,0 +1,1 @@
+"""The guard as a server that speaks the OpenAI protocol in front of any model."""
