@@ -6,8 +6,8 @@ import importlib
 from typing import Any
 
 
-def require(package: str, wanted_by: str) -> Any:
-    """The imported package, which is also the name of the extra that brings it.
+def require(package: str, wanted_by: str, extra: str | None = None) -> Any:
+    """The imported package. extra: the extra that brings it, the package's own name when None.
 
     wanted_by: what asks for it, as the user wrote it.  Raises UserError when it is missing or cannot be imported.
     """
@@ -19,6 +19,6 @@ def require(package: str, wanted_by: str) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
         reason = "which is not installed" if missing else f"which cannot be imported ({error})"
         raise UserError(
-            f"{wanted_by} needs the package {package}, {reason}. Install it with `pip install 'charter[{package}]'`, "
-            "or leave the option out."
+            f"{wanted_by} needs the package {package}, {reason}. Install it with "
+            f"`pip install 'charter[{extra or package}]'`, or leave the option out."
         ) from None
