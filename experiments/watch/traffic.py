@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 DATA = Path(os.environ.get("CHARTER_DATA", Path(__file__).parents[3] / "shared" / "data"))
+EMBEDDED = 6000
+"""Everyday prompts that have embeddings and scores; the first third of them is what the stand-in learns from."""
 CACHE = Path(os.environ.get("CHARTER_WATCH_CACHE", "build/watch"))
 
 
@@ -94,7 +96,7 @@ def prompts() -> Prompts:
     from scipy.optimize import minimize
 
     everyday, jailbreaks, attacks = everyday_texts(), jailbreak_texts(), _attack_texts()
-    everyday_ND = embedded("everyday", everyday)
+    everyday_ND = embedded("everyday", everyday[:EMBEDDED])
     jailbreak_ND, attack_ND = embedded("jailbreaks", jailbreaks), embedded("attacks", attacks)
     held = 2000
     x = np.concatenate([everyday_ND[:held], attack_ND])
@@ -113,9 +115,8 @@ def prompts() -> Prompts:
     def scores(vectors: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(-(vectors @ w[1:] + w[0]))))
 
-    return Prompts(
-        everyday[held:], everyday_ND[held:], scores(everyday_ND[held:]), jailbreaks, jailbreak_ND, scores(jailbreak_ND)
-    )
+    kept = everyday_ND[held:]
+    return Prompts(everyday[held:EMBEDDED], kept, scores(kept), jailbreaks, jailbreak_ND, scores(jailbreak_ND))
 
 
 def row(id: str, text: str, score: float, vector: np.ndarray | None = None, threshold: float = 0.8) -> dict[str, Any]:
