@@ -119,7 +119,7 @@ def prompts() -> Prompts:
     return Prompts(everyday[held:EMBEDDED], kept, scores(kept), jailbreaks, jailbreak_ND, scores(jailbreak_ND))
 
 
-def row(id: str, text: str, score: float, vector: np.ndarray | None = None, threshold: float = 0.8) -> dict[str, Any]:
+def row(id: str, text: str, score: float, vector: np.ndarray | None = None, threshold: float = 0.6) -> dict[str, Any]:
     """One row as `guard score --keep-text` writes it."""
     stop = bool(score >= threshold)
     found = {
