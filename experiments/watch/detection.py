@@ -42,9 +42,13 @@ def one(pool: Prompts, seed: int, blind: bool) -> dict[str, object]:
         rows.append((f"row {n}", row(str(n), texts[i], float(score))))
         vectors[n] = known[i]
     sides = traffic_of(rows[:REFERENCE]), traffic_of(rows[REFERENCE:])
-    embedded = [{"prompt": (np.ones(len(part), dtype=bool), part)} for part in (vectors[:REFERENCE], vectors[REFERENCE:])]
+    embedded = [
+        {"prompt": (np.ones(len(part), dtype=bool), part)} for part in (vectors[:REFERENCE], vectors[REFERENCE:])
+    ]
     alarms, _ = replay(*sides, (embedded[0], embedded[1]), Settings(seed=seed))
-    after = [alarm for alarm in alarms if alarm.row >= BEFORE and alarm.kind not in ("burst", "caller burst", "repeated")]
+    after = [
+        alarm for alarm in alarms if alarm.row >= BEFORE and alarm.kind not in ("burst", "caller burst", "repeated")
+    ]
     first: dict[str, int] = {}
     for alarm in after:
         first.setdefault(alarm.kind, alarm.row - BEFORE + 1)

@@ -36,7 +36,13 @@ def one(pool: Prompts, n: int, seed: int) -> dict[str, object]:
         embedded.append({"prompt": (np.ones(len(part), dtype=bool), pool.everyday_ND[part])})
     alarms, _ = replay(sides[0], sides[1], (embedded[0], embedded[1]), Settings(seed=seed))
     psi = both_sample_psi(sides[0].scores_N, sides[1].scores_N)
-    return {"n": n, "seed": seed, "alarms": dict(Counter(alarm.kind for alarm in alarms)), "psi": psi, "psi_flags": psi >= 0.1}
+    return {
+        "n": n,
+        "seed": seed,
+        "alarms": dict(Counter(alarm.kind for alarm in alarms)),
+        "psi": psi,
+        "psi_flags": psi >= 0.1,
+    }
 
 
 if __name__ == "__main__":

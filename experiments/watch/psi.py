@@ -1,7 +1,7 @@
 """The usual PSI for comparison: edges from both samples, threshold 0.1, as evidently 0.7 computes it by default.
 
-    python experiments/watch/psi.py             # false alarms of that rule, Beta(1, 8) scores, no change
-    python experiments/watch/psi.py --check     # the same numbers from evidently itself, where it is installed
+python experiments/watch/psi.py             # false alarms of that rule, Beta(1, 8) scores, no change
+python experiments/watch/psi.py --check     # the same numbers from evidently itself, where it is installed
 """
 
 from __future__ import annotations

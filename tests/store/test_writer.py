@@ -34,7 +34,11 @@ def count(engine: Engine) -> int:
 
 
 def test_what_is_put_is_read_again(engine: Engine, tmp_path: Path) -> None:
-    given = [row(0), row(1, verdict=None, score=None, unscored="too long", embedding=[0.5, -1.25]), row(2, prompt=HOSTILE)]
+    given = [
+        row(0),
+        row(1, verdict=None, score=None, unscored="too long", embedding=[0.5, -1.25]),
+        row(2, prompt=HOSTILE),
+    ]
     with VerdictWriter(engine, tmp_path / "spool") as writer:
         writer.put(given)
         assert writer.flush(20)

@@ -23,8 +23,8 @@ _BUSY_MS: Final = 5000
 def open_store(url: str = DEFAULT) -> Engine:
     """The database of that URL, created or migrated where needed.
 
-    url: `sqlite:///path` or `postgresql://user@host/name`.  Raises UserError for a URL that is neither, a library that is
-    missing, or a folder that cannot be written; Unfinished when the database does not answer.
+    url: `sqlite:///path` or `postgresql://user@host/name`.  Raises UserError for a URL that is neither, a library that
+    is missing, or a folder that cannot be written; Unfinished when the database does not answer.
     """
     try:
         from sqlalchemy.exc import SQLAlchemyError
@@ -38,8 +38,8 @@ def open_store(url: str = DEFAULT) -> Engine:
         engine.dispose()
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise Unfinished(
-            f"{engine.url.render_as_string(hide_password=True)}: the database cannot be opened ({reason}). Check that it "
-            "runs and that the URL is right."
+            f"{engine.url.render_as_string(hide_password=True)}: the database cannot be opened ({reason}). Check "
+            "that it runs and that the URL is right."
         ) from None
     return engine
 
@@ -63,13 +63,19 @@ def connect(url: str) -> Engine:
         except ImportError:
             raise UserError(f"PostgreSQL needs the package pg8000. Install it with `{INSTALL_POSTGRESQL}`.") from None
     if name != "sqlite":
-        raise UserError(f'"{name}" is no database that the store knows. Give sqlite:///path or postgresql://user@host/name.')
+        raise UserError(
+            f'"{name}" is no database that the store knows. Give sqlite:///path or postgresql://user@host/name.'
+        )
     if not parsed.database or parsed.database == ":memory:":
-        raise UserError("The store needs a file: sqlite:///path/to/charter.db. A database in memory would lose everything.")
+        raise UserError(
+            "The store needs a file: sqlite:///path/to/charter.db. A database in memory would lose everything."
+        )
     try:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{parsed.database}: its folder cannot be made ({error.strerror}). Choose another place.") from None
+        raise UserError(
+            f"{parsed.database}: its folder cannot be made ({error.strerror}). Choose another place."
+        ) from None
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_MS / 1000})
     event.listen(engine, "connect", _sqlite_settings)
     return engine
@@ -106,8 +112,8 @@ def _migrate(engine: Engine) -> None:
         known = MigrationContext.configure(connection).get_current_revision()
         if known is not None and known not in _revisions(config):
             raise UserError(
-                f"{engine.url.render_as_string(hide_password=True)}: its schema ({known}) is newer than this version of "
-                "charter knows. Upgrade charter, or give another database."
+                f"{engine.url.render_as_string(hide_password=True)}: its schema ({known}) is newer than this version "
+                "of charter knows. Upgrade charter, or give another database."
             )
         command.upgrade(config, "head")
 

@@ -78,11 +78,11 @@ def read_verdicts(
         if newest is not None:
             last = query.order_by(verdicts.c.at.desc(), verdicts.c.event.desc()).limit(newest)
             for found in reversed(connection.execute(last).mappings().all()):
-                yield _guard_row(found)
+                yield _guard_row(dict(found))
             return
         query = query.order_by(verdicts.c.at, verdicts.c.event)
         for found in connection.execution_options(yield_per=2000).execute(query).mappings():
-            yield _guard_row(found)
+            yield _guard_row(dict(found))
 
 
 def _guard_row(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,9 @@ def _seconds(value: Any, id: Any) -> float:
     try:
         found = datetime.fromisoformat(str(value))
     except ValueError:
-        raise UserError(f'Verdict {id}: "{str(value)[:40]}" is no time. Give ISO 8601 text or seconds since 1970.') from None
+        raise UserError(
+            f'Verdict {id}: "{str(value)[:40]}" is no time. Give ISO 8601 text or seconds since 1970.'
+        ) from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 

@@ -23,7 +23,7 @@ from charter.errors import UserError
 from charter.store.verdicts import table_row, verdict_columns
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,16 @@ class VerdictWriter:
             self._file = os.open(spool / "verdicts.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             self._offset_file = os.open(spool / "written", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise UserError(f"{spool}: the spool cannot be used ({error.strerror}). Choose a writable folder.") from None
+            raise UserError(
+                f"{spool}: the spool cannot be used ({error.strerror}). Choose a writable folder."
+            ) from None
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._shut()
-            raise UserError(f"{spool}: another writer uses this spool. Give each process a folder of its own.") from None
+            raise UserError(
+                f"{spool}: another writer uses this spool. Give each process a folder of its own."
+            ) from None
         self._rejected = spool / "rejected.jsonl"
         self._changed = threading.Condition()
         self._size = os.fstat(self._file).st_size
@@ -192,7 +196,7 @@ class VerdictWriter:
 
         try:
             with self._engine.begin() as connection:
-                connection.execute(_statement(self._engine.dialect.name), rows)
+                _insert(connection, rows)
         except SQLAlchemyError as error:
             if not _refused(error):
                 raise
@@ -201,7 +205,9 @@ class VerdictWriter:
                 self._insert_rows(rows[len(rows) // 2 :])
                 return
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            log.error("verdict %s is refused by the database (%s); it is in %s", rows[0]["event"], reason, self._rejected)
+            log.error(
+                "verdict %s is refused by the database (%s); it is in %s", rows[0]["event"], reason, self._rejected
+            )
             row = {**rows[0], "embedding": None}
             with self._rejected.open("a", encoding="utf-8") as out:
                 out.write(json.dumps({"reason": reason, **row}) + "\n")
@@ -218,14 +224,28 @@ class VerdictWriter:
             self._changed.notify_all()
 
 
-def _statement(dialect: str) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, passing over known events."""
+    from sqlalchemy import text
+    from sqlalchemy.dialects import sqlite
 
     from charter.store.tables import verdicts
 
-    if dialect == "postgresql":
-        return postgresql.insert(verdicts).on_conflict_do_nothing(index_elements=["event"])
-    return sqlite.insert(verdicts).on_conflict_do_nothing(index_elements=["event"])
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(verdicts).on_conflict_do_nothing(index_elements=["event"]), rows)
+        return
+    # The driver would send one statement a row; so all go as one parameter.
+    columns = ", ".join(f'"{name}"' for name in rows[0])
+    statement = text(
+        f"INSERT INTO verdicts ({columns}) SELECT {columns} "
+        "FROM json_populate_recordset(NULL::verdicts, CAST(:rows AS json)) ON CONFLICT (event) DO NOTHING"
+    )
+    connection.execute(statement, {"rows": json.dumps([_with_hex(row) for row in rows])})
+
+
+def _with_hex(row: dict[str, Any]) -> dict[str, Any]:
+    packed = row["embedding"]
+    return {**row, "embedding": None if packed is None else f"\\x{packed.hex()}"}
 
 
 def _refused(error: Exception) -> bool:

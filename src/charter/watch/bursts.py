@@ -2,8 +2,8 @@
 
 Three statistics, each the maximum over all groups of near-duplicates, each with its share of the false alarms:
 `burst` and `caller burst` ask whether a group's rows stand closer together than their number explains (the scan
-statistic of Kulldorff 1997 over rows in order); `repeated` asks whether a group stands in the stream and hardly in the reference.
-Thresholds come from dealing the groups' rows out anew over the places of reference and stream.
+statistic of Kulldorff 1997 over rows in order); `repeated` asks whether a group stands in the stream and hardly in the
+reference. Thresholds come from dealing the groups' rows out anew over the places of reference and stream.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ def find_bursts(
         for place in group.tolist():
             if callers[place] is not None:
                 owned[number, str(callers[place])].append(place)
-    by_caller = [(who, np.array(places)) for (_, who), places in owned.items() if len(places) >= SMALLEST]
-    families = {
+    by_caller: list[tuple[str | None, Group]] = [
+        (who, np.array(places)) for (_, who), places in owned.items() if len(places) >= SMALLEST
+    ]
+    families: dict[str, list[tuple[str | None, Group]]] = {
         "burst": [(None, group) for group in sized],
         "caller burst": by_caller,
         "repeated": [(None, group) for group in sized],

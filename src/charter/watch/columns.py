@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from charter.judges.strings import string_match
 from charter.watch.traffic import Floats, Traffic, stopped
@@ -17,6 +18,9 @@ DEFAULT_THRESHOLD: Final = 0.5
 DEFAULT_DELTA: Final = 0.1
 LANGUAGES_KEPT: Final = 8
 """The most frequent ones; the rest counts as "other"."""
+
+
+Index = slice | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Columns:
     mixes: Mapping[str, Floats]
     clause_of: Mapping[str, str]
 
-    def rows(self, index: npt_index) -> Columns:
+    def rows(self, index: Index) -> Columns:
         """The same for some rows."""
         return Columns(
             {name: values[index] for name, values in self.numbers.items()},
@@ -40,9 +44,6 @@ class Columns:
             {name: values[index] for name, values in self.mixes.items()},
             self.clause_of,
         )
-
-
-npt_index = slice | np.ndarray
 
 
 def columns_of(
@@ -61,7 +62,7 @@ def columns_of(
         "completion length": _each(both, lambda t: _lengths(t.completions)),
     }
     for name in sorted({name for side in both for scores in side.layers for name in scores}):
-        pair = _each(both, lambda t, n=name: _layer(t, n))
+        pair = (_layer(both[0], name), _layer(both[1], name))
         # The only layer's score is the whole's: watching both would spend false alarms twice.
         if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(pair, numbers["score"], strict=True)):
             numbers[f"{name} layer's score"] = pair
@@ -76,11 +77,11 @@ def columns_of(
     clauses = sorted({clause for side in both for row in side.clauses for clause in row or ()})
     clause_of = {}
     for clause in clauses:
-        shares[f"clause {clause}"] = _each(both, lambda t, c=clause: _flags([_has(row, c) for row in t.clauses]))
+        shares[f"clause {clause}"] = (_has(both[0], clause), _has(both[1], clause))
         clause_of[f"clause {clause}"] = clause
     if not clauses:
         notes.append("clauses: no row names one, so none is watched on its own.")
-    mixes = {
+    mixes: dict[str, tuple[Floats, ...]] = {
         "verdicts": _one_hot([side.verdicts for side in both]),
         "languages": _one_hot([_languages(side) for side in both]),
     }
@@ -89,12 +90,16 @@ def columns_of(
     kept_numbers, kept_shares, kept_mixes = (_kept(group, notes) for group in (numbers, shares, mixes))
     if "near the threshold" in kept_shares:
         notes.append(f"near the threshold: scores within {delta:g} of {border:g} ({said}).")
-    sides = tuple(
-        Columns(*({name: pair[i] for name, pair in group.items()} for group in (kept_numbers, kept_shares, kept_mixes)),
-                clause_of)
+    ours, theirs = (
+        Columns(
+            {name: pair[i] for name, pair in kept_numbers.items()},
+            {name: pair[i] for name, pair in kept_shares.items()},
+            {name: pair[i] for name, pair in kept_mixes.items()},
+            clause_of,
+        )
         for i in (0, 1)
-    )  # fmt: skip
-    return sides[0], sides[1], notes
+    )
+    return ours, theirs, notes
 
 
 _Pair = tuple[Floats, Floats]
@@ -133,8 +138,8 @@ def _flags(values: Sequence[bool | None]) -> Floats:
     return np.array([math.nan if value is None else float(value) for value in values])
 
 
-def _has(clauses: tuple[str, ...] | None, clause: str) -> bool | None:
-    return None if clauses is None else clause in clauses
+def _has(traffic: Traffic, clause: str) -> Floats:
+    return _flags([None if named is None else clause in named for named in traffic.clauses])
 
 
 def _refusals(traffic: Traffic) -> Floats:

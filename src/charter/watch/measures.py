@@ -122,7 +122,7 @@ def jensen_shannon(window_Bk: Any, reference_Bk: Any) -> Floats:
     p, q = _shares(window_Bk), _shares(reference_Bk)
     middle = (p + q) / 2
     kl = [(x * np.log2(x / middle)).sum(axis=1) for x in (p, q)]
-    return np.maximum((kl[0] + kl[1]) / 2, 0.0)
+    return np.asarray(np.maximum((kl[0] + kl[1]) / 2, 0.0))
 
 
 def _shares(counts_Bk: Any) -> Floats:
@@ -183,14 +183,14 @@ def _weights(labels_BS: Labels) -> Singles:
     n_B1 = labels_BS.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
         window, reference = 1.0 / n_B1, -1.0 / (labels_BS.shape[1] - n_B1)
-    return np.where(labels_BS, window, reference).astype(np.float32)
+    return np.asarray(np.where(labels_BS, window, reference), dtype=np.float32)
 
 
 def mmd(kernel_SS: Singles, labels_BS: Labels) -> Floats:
     """Maximum mean discrepancy, shape (B,): the root of the biased estimate of MMD squared (Gretton et al. 2012)."""
     weights_BS = _weights(labels_BS)
     squared_B = np.einsum("bs,bs->b", weights_BS @ kernel_SS, weights_BS)
-    return np.sqrt(np.maximum(squared_B, 0.0)).astype(np.float64)
+    return np.asarray(np.sqrt(np.maximum(squared_B, 0.0)), dtype=np.float64)
 
 
 def held_out_auc(predictor_SS: Singles, labels_BS: Labels) -> Floats:

@@ -1,4 +1,4 @@
-"""Telling people: a signed webhook and an e-mail for an incident. What could not be delivered is an error, not a log line."""
+"""Telling people: a signed webhook and an e-mail for an incident. What was not delivered is an error."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def summary(incident: Incident) -> dict[str, Any]:
 def send_webhook(url: str, incident: Incident, secret: str | None = None, pause: float = 1.0) -> None:
     """POST the summary as JSON; again after a pause where the server fails, TRIES times in all.
 
-    secret: signs the body, `X-Charter-Signature: sha256=…` (HMAC).  Raises UserError when the server refuses the request
-    (4xx) or the URL is none, Unfinished when it could not be delivered.
+    secret: signs the body, `X-Charter-Signature: sha256=…` (HMAC).  Raises UserError when the server refuses the
+    request (4xx) or the URL is none, Unfinished when it could not be delivered.
     """
     import httpx
 
@@ -64,7 +64,7 @@ def send_webhook(url: str, incident: Incident, secret: str | None = None, pause:
 
 @dataclass(frozen=True)
 class Mail:
-    """How e-mail is sent. tls: STARTTLS before anything else is said; user and password: where the server wants them."""
+    """How e-mail is sent. tls: STARTTLS before anything else; user and password: where the server wants them."""
 
     host: str
     port: int
@@ -76,7 +76,7 @@ class Mail:
 
 
 def send_mail(mail: Mail, incident: Incident) -> None:
-    """Send the incident with its runbook. Raises UserError for an address that is none, Unfinished when not delivered."""
+    """Send the incident with its runbook. UserError for an address that is none, Unfinished when not delivered."""
     message = EmailMessage()
     clause = incident.clause or "no single clause"
     try:

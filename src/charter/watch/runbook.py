@@ -54,7 +54,9 @@ def _decider(clause: Clause | None) -> str:
 
 def _clause_lines(clause_id: str | None, clause: Clause | None) -> list[str]:
     if clause is None:
-        missing = "The alarm belongs to no single clause." if clause_id is None else f"`{clause_id}` (no charter was given)."
+        missing = (
+            "The alarm belongs to no single clause." if clause_id is None else f"`{clause_id}` (no charter was given)."
+        )
         return [missing]
     lines = [f"`{clause.id}` ({clause.kind}, severity {clause.severity}): {clause.rule}"]
     if clause.instead:

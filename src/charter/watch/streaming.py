@@ -5,6 +5,7 @@ ADWIN (river's) for a new level. What each may cost in false alarms is a part of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -113,20 +114,21 @@ def page_hinkley_threshold(length: int, alpha: float) -> float:
 
 
 def page_hinkley_maxima(length: int, streams: int, seed: int) -> Floats:
-    """The largest two-sided Page-Hinkley statistic within each stream of uniform numbers, shape (streams,): river's
-    recursion, all streams at once."""
+    """The largest two-sided Page-Hinkley statistic within each of `streams` streams of uniform numbers, (streams,)."""
     rng = np.random.default_rng(seed)
-    mean, up, down = (np.zeros(streams) for _ in range(3))
-    lowest, highest = np.full(streams, np.inf), np.full(streams, -1.0)
-    top = np.zeros(streams)
-    for t in range(1, length + 1):
-        x = rng.random(streams)
-        mean += (x - mean) / t
-        up += x - mean - PH_DELTA
-        down += x - mean + PH_DELTA
-        np.minimum(lowest, up, out=lowest)
-        np.maximum(highest, down, out=highest)
-        np.maximum(top, np.maximum(up - lowest, highest - down), out=top)
+    return page_hinkley_tops(rng.random(streams) for _ in range(length))
+
+
+def page_hinkley_tops(rows: Iterable[Floats]) -> Floats:
+    """The same of streams side by side, given row by row: river's recursion, all streams at once."""
+    mean = up = down = top = np.zeros(1)
+    lowest, highest = np.full(1, np.inf), np.full(1, -1.0)
+    for t, x in enumerate(rows, 1):
+        mean = mean + (x - mean) / t
+        up = up + x - mean - PH_DELTA
+        down = down + x - mean + PH_DELTA
+        lowest, highest = np.minimum(lowest, up), np.maximum(highest, down)
+        top = np.maximum(top, np.maximum(up - lowest, highest - down))
     return top
 
 

@@ -89,14 +89,24 @@ def upgrade() -> None:
     op.create_index("ix_incidents_state", "incidents", ["state"])
     op.create_table(
         "incident_rows",
-        sa.Column("incident", sa.String(64), sa.ForeignKey("incidents.id", name="fk_incident_rows_incident", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "incident",
+            sa.String(64),
+            sa.ForeignKey("incidents.id", name="fk_incident_rows_incident", ondelete="CASCADE"),
+            nullable=False,
+        ),
         sa.Column("row_id", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("incident", "row_id", name="pk_incident_rows"),
     )
     op.create_table(
         "incident_changes",
         sa.Column("number", counter, nullable=False, autoincrement=True),
-        sa.Column("incident", sa.String(64), sa.ForeignKey("incidents.id", name="fk_incident_changes_incident", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "incident",
+            sa.String(64),
+            sa.ForeignKey("incidents.id", name="fk_incident_changes_incident", ondelete="CASCADE"),
+            nullable=False,
+        ),
         sa.Column("at", sa.Double, nullable=False),
         sa.Column("who", sa.Text, nullable=False),
         sa.Column("before", sa.String(16)),
@@ -130,5 +140,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("deletions", "runs", "incident_changes", "incident_rows", "incidents", "labels", "reviews", "verdicts"):
+    for name in (
+        "deletions",
+        "runs",
+        "incident_changes",
+        "incident_rows",
+        "incidents",
+        "labels",
+        "reviews",
+        "verdicts",
+    ):
         op.drop_table(name)
