@@ -6,6 +6,7 @@ The evaluation runs in a process of its own, since the evaluation engine allows 
 from __future__ import annotations
 
 import math
+import secrets
 import subprocess
 import sys
 import time
@@ -37,8 +38,7 @@ def run_canaries(
     unknown = [suite for suite in wanted if suite not in known]
     if unknown:
         raise UserError(f"{reference}: has no log of the suite {unknown[0]}. It has {', '.join(known)}.")
-    # One round a second at most: the name of the folder is the time.
-    place = folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    place = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
     _evaluate(model, wanted, place, limit, seed)
     return judge_canaries(base.only(wanted), read_side(model, place), alpha, seed)
 
