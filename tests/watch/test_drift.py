@@ -64,5 +64,5 @@ def test_nothing_that_varies_is_no_drift() -> None:
 
 
 def test_enough_permutations_for_the_alpha_asked() -> None:
-    assert permutations_needed(0.05) == 59
-    assert permutations_needed(0.001) == 2999
+    assert permutations_needed(0.05) == 39
+    assert permutations_needed(0.001) == 1999

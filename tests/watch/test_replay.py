@@ -86,7 +86,7 @@ def test_a_series_that_one_side_lacks_is_said_once_and_skipped() -> None:
     assert sum(note.startswith("completion length: could not be computed") for note in notes) == 1
 
 
-def test_the_threshold_is_read_off_the_reference_where_it_shows() -> None:
+def test_the_threshold_is_read_off_the_verdicts_where_it_shows() -> None:
     rows = guard_rows(300, 0, mixture=0.2)
     _, _, notes = columns_of(traffic(rows), traffic(rows))
     (said,) = [note for note in notes if note.startswith("near the threshold")]

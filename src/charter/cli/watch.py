@@ -28,7 +28,7 @@ def replay(
     ] = 0.05,
     window: Annotated[int, typer.Option(min=20, max=2000, help="Rows of a drift window.")] = 200,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The score's threshold; read off the reference if left out.")
+        float | None, typer.Option(min=0, max=1, help="The score's threshold; read off the verdicts if left out.")
     ] = None,
     delta: Annotated[float, typer.Option(min=0.001, max=0.5, help="How near to the threshold counts as near.")] = 0.1,
     embed: Annotated[

@@ -51,8 +51,8 @@ def columns_of(
 ) -> tuple[Columns, Columns, list[str]]:
     """(reference, stream, notes): the same columns of both, and a sentence for each that could not be had.
 
-    threshold: of the score, for the share within `delta` of it; None reads it off the reference.
-    Nothing here depends on which rows are reference and which are stream, but for that threshold and the notes.
+    threshold: of the score, for the share within `delta` of it; None reads it off the verdicts.
+    Nothing but the notes depends on which rows are reference and which are stream: the permutations count on it.
     """
     both = (reference, stream)
     notes: list[str] = []
@@ -66,12 +66,12 @@ def columns_of(
         # The only layer's score is the whole's: watching both would spend false alarms twice.
         if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(pair, numbers["score"], strict=True)):
             numbers[f"{name} layer's score"] = pair
-    border, said = _border(reference, threshold)
+    border, said = _border(both, threshold)
     shares = {
         "stopped": _each(both, lambda t: _flags([stopped(v) for v in t.verdicts])),
         "redacted": _each(both, lambda t: _flags([None if v is None else v == "redact" for v in t.verdicts])),
         "failed": _each(both, lambda t: _flags([None if v is None else v == "error" for v in t.verdicts])),
-        "refused": _each(both, _refusals),
+        "refused": _refusals(both),
         "near the threshold": _each(both, lambda t: _near(t.scores_N, border, delta)),
     }
     clauses = sorted({clause for side in both for row in side.clauses for clause in row or ()})
@@ -142,27 +142,29 @@ def _has(traffic: Traffic, clause: str) -> Floats:
     return _flags([None if named is None else clause in named for named in traffic.clauses])
 
 
-def _refusals(traffic: Traffic) -> Floats:
-    """As a judge labelled them; otherwise whether a published refusal phrase stands in the completion."""
-    if any(value is not None for value in traffic.refused):
-        return _flags(traffic.refused)
-    return _flags([None if text is None else string_match(text) for text in traffic.completions])
+def _refusals(both: tuple[Traffic, Traffic]) -> _Pair:
+    """As a judge labelled them, where it did so on both sides; otherwise whether a published refusal phrase stands in
+    the completion."""
+    if all(any(value is not None for value in side.refused) for side in both):
+        return _each(both, lambda t: _flags(t.refused))
+    return _each(both, lambda t: _flags([None if text is None else string_match(text) for text in t.completions]))
 
 
 def _near(scores_N: Floats, border: float, delta: float) -> Floats:
     return np.where(np.isnan(scores_N), math.nan, (np.abs(scores_N - border) <= delta).astype(float))
 
 
-def _border(reference: Traffic, threshold: float | None) -> tuple[float, str]:
-    """(threshold of the score, where it is from)."""
+def _border(both: tuple[Traffic, Traffic], threshold: float | None) -> tuple[float, str]:
+    """(threshold of the score, where it is from). Read off both sides together, since a threshold fitted to the
+    reference alone would lie closer to its scores than to the stream's."""
     if threshold is not None:
         return threshold, "as given"
-    flags_N = _flags([stopped(v) for v in reference.verdicts])
-    stops = reference.scores_N[(flags_N == 1) & ~np.isnan(reference.scores_N)]
-    passes = reference.scores_N[(flags_N == 0) & ~np.isnan(reference.scores_N)]
+    scores = np.concatenate([side.scores_N for side in both])
+    flags = np.concatenate([_flags([stopped(v) for v in side.verdicts]) for side in both])
+    stops, passes = (scores[(flags == stop) & ~np.isnan(scores)] for stop in (1, 0))
     if stops.size and passes.size and passes.max() < stops.min():
-        return float((passes.max() + stops.min()) / 2), "between the reference's highest pass and lowest stop"
-    return DEFAULT_THRESHOLD, "the default: the reference's verdicts do not show one; give --threshold"
+        return float((passes.max() + stops.min()) / 2), "between the highest pass and the lowest stop"
+    return DEFAULT_THRESHOLD, "the default, as the verdicts do not show one; give --threshold"
 
 
 def _languages(traffic: Traffic) -> list[str | None]:

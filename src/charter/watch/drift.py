@@ -23,7 +23,7 @@ MAX_SIDE: Final = 2000
 """Rows of a side that a test looks at; more of them are sampled."""
 SCALING: Final = 200
 """Permutations that give each measure its scale."""
-TAIL: Final = 3
+TAIL: Final = 2
 """Permutations that may be as extreme as a window that alarms: more sharpen the threshold and cost time."""
 CHUNK_CELLS: Final = 600_000
 

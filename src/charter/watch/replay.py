@@ -28,6 +28,8 @@ DRIFT_PART: Final = 0.4
 STREAM_PART: Final = 0.3
 BURST_PART: Final = 0.3
 FEWEST_REFERENCE: Final = 50
+REFERENCE_ROWS: Final = 1000
+"""Rows of the reference that a window is compared with, or four windows' worth: more would sharpen little."""
 SHOWN_ROWS: Final = 30
 """Row ids in an alarm's evidence; their full number stands beside them."""
 
@@ -42,7 +44,7 @@ class Settings:
     """How a stream is replayed.
 
     alpha: chance of any alarm in the whole replay when nothing changed.  window: rows of a drift window.
-    threshold: of the score, None to read it off the reference.  delta: what counts as near it.
+    threshold: of the score, None to read it off the verdicts.  delta: what counts as near it.
     """
 
     alpha: float = 0.05
@@ -119,7 +121,8 @@ def _drift(
         Side(table, count, {name: table_embedded[name] for name in names})
         for table, count, table_embedded in zip(columns, (size, len(stream)), embedded, strict=True)
     ]
-    reference, live = _sampled(sides[0], settings.seed), sides[1]
+    most = min(MAX_SIDE, max(REFERENCE_ROWS, 4 * settings.window))
+    reference, live = _sampled(sides[0], most, settings.seed), sides[1]
     if reference.size < size:
         notes.append(
             f"Drift windows are compared with {reference.size} of the reference's {size} rows, drawn at random."
@@ -128,7 +131,7 @@ def _drift(
     alpha = settings.alpha * DRIFT_PART / len(spans)
     alarms = []
     for number, (first, end) in enumerate(spans):
-        window = _sampled(live.rows(np.arange(first, end)), settings.seed)
+        window = _sampled(live.rows(np.arange(first, end)), MAX_SIDE, settings.seed)
         for found in window_drift(reference, window, alpha, _seed(settings.seed, f"window {number}")):
             evidence = _drift_evidence(found, stream, sides, reference.size, (first, end))
             alarms.append(
@@ -200,11 +203,11 @@ def _size(columns: Columns) -> int:
     return len(every[0]) if every else 0
 
 
-def _sampled(side: Side, seed: int) -> Side:
-    if side.size <= MAX_SIDE:
+def _sampled(side: Side, most: int, seed: int) -> Side:
+    if side.size <= most:
         return side
     rng = np.random.default_rng(_seed(seed, "sample"))
-    return side.rows(np.sort(rng.choice(side.size, MAX_SIDE, replace=False)))
+    return side.rows(np.sort(rng.choice(side.size, most, replace=False)))
 
 
 def _seed(seed: int, what: str) -> int:
