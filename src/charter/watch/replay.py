@@ -214,7 +214,7 @@ def _seed(seed: int, what: str) -> int:
     return (seed * 1_000_003 + zlib.crc32(what.encode())) % (1 << 63)
 
 
-def _ids(stream: Traffic, rows: Sequence[int]) -> list[str]:
+def _ids(stream: Traffic, rows: Sequence[int]) -> list[Any]:
     return [stream.ids[row] for row in rows[:SHOWN_ROWS]]
 
 

@@ -32,7 +32,7 @@ class Traffic:
     embeddings: of the prompt, as stored with the verdict.
     """
 
-    ids: tuple[str, ...]
+    ids: tuple[Any, ...]
     times: tuple[Any, ...]
     callers: tuple[str | None, ...]
     prompts: tuple[str | None, ...]
@@ -73,7 +73,7 @@ def stopped(verdict: str | None) -> bool | None:
 def _parsed(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     unscored = row.get("unscored")
     return {
-        "ids": str(row["id"]),
+        "ids": row["id"],
         "times": row.get("time"),
         "callers": next((str(row[key]) for key in CALLER_KEYS if row.get(key) is not None), None),
         "prompts": _prompt(row, where),
