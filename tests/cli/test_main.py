@@ -17,6 +17,8 @@ VERBS = [
     "reward", "reward score", "reward audit",
     "judge", "judge score", "judge calibrate", "data", "data inspect",
     *(f"train {name}" for name in CATALOGUE),
+    "watch", "watch replay", "watch canary", "watch record", "watch open", "watch incidents", "watch move",
+    "watch report", "watch forget",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, guard, judge, logprobs, redteam, reward, serve, train
+from charter.cli import align, data, document, evaluate, generate, guard, judge, logprobs, redteam, reward, serve, train, watch
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 
@@ -83,6 +83,7 @@ app.add_typer(reward.app, name="reward")
 app.add_typer(redteam.app, name="redteam")
 app.add_typer(guard.app, name="guard")
 serve.add_to(guard.app, app)
+app.add_typer(watch.app, name="watch")
 
 
 def run() -> None:

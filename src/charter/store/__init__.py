@@ -1,1 +1,1 @@
-"""What a run leaves on disk."""
+"""What runs and guards leave behind: run folders on disk, and one database."""

@@ -1,0 +1,1 @@
+"""What happens after release: drift, streaming alarms, bursts, canaries, incidents."""
