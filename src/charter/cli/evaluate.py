@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from charter.report.outputs import Format
 
 Suites = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Suites, comma-separated. All shipped suites when left out.")
+    str | None,
+    typer.Option(metavar="A,B", help="Suites, comma-separated; `core` or `all`. The core ones when left out."),
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples a suite, drawn by --seed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw that --limit makes and of the bootstrap.")]
@@ -164,12 +165,13 @@ def regress(
     from charter.evaluation.comments import workflow_commands
     from charter.evaluation.regression import check
     from charter.evaluation.sides import as_logs, measure, read_side, suites_named
+    from charter.evaluation.suites.catalogue import GATE_SUITES
     from charter.report.outputs import check_places, write_outputs
 
     files = _files(junit=junit, json=json_path, markdown=markdown, sarif=sarif, html=html)
     check_places(files)
     rules = _rules(margin, min_gain, gate, lower_is_better, pair_by, seed)
-    names = suites_named(suites)
+    names = suites_named(suites, GATE_SUITES)
     if discordance is not None and not estimate:
         raise UserError("--discordance is an assumption for --estimate; a run measures it. Leave it out, or add it.")
     if estimate:

@@ -26,6 +26,8 @@ SuiteProgress = Callable[[str, int, int], None]
 """Called with (suite, samples answered, samples in all) as a suite runs; once with all of them when it is kept."""
 
 log = logging.getLogger(__name__)
+_CHECKER_FILES = {"instruction": ("checks.py",), "answer": ("checks.py",)}
+_OTHER_FILES = ("choices.py", "texts.py")
 
 
 def evaluate(
@@ -80,7 +82,7 @@ def log_name(model: LocalModel | TextModel, suite: str, limit: int | None = None
 
 def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, seed: int) -> dict[str, Any]:
     """All that decides a suite's numbers. An endpoint's weights cannot be hashed: it stands under its name."""
-    from charter.evaluation.tasks import SPECS
+    from charter.evaluation.suites.catalogue import SPECS
 
     spec = SPECS[suite]
     return {
@@ -93,18 +95,22 @@ def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, se
         "seed": seed,
         "limit": limit,
         "judge": spec.judge,
-        "scoring": _scoring_digest(spec.judge),
+        "scoring": _scoring_digest(suite),
         "charter": __version__,
     }
 
 
 @cache
-def _scoring_digest(judge: str | None) -> str:
+def _scoring_digest(suite: str) -> str:
     """sha256 over what turns an answer into a score: the judge's description (names its weights), or the checkers."""
     import charter
+    from charter.evaluation.suites.catalogue import SPECS
 
-    package = Path(charter.__file__).parent
-    parts = [package / "judges" / "weights" / f"{judge}.json"] if judge else [package / "evaluation/suites/checks.py"]
+    package, spec = Path(charter.__file__).parent, SPECS[suite]
+    if spec.judge:
+        parts = [package / "judges" / "weights" / f"{spec.judge}.json"]
+    else:
+        parts = [package / "evaluation" / "suites" / name for name in _CHECKER_FILES.get(spec.checker, _OTHER_FILES)]
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts if part.exists())).hexdigest()
 
 

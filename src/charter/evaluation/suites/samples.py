@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from charter.errors import UserError, nearest
-from charter.records import read_jsonl
+from charter.evaluation.suites.catalogue import SPECS
+from charter.records import Conversation, Message, conversation_of, read_jsonl
 
 DATA: Final = Path(__file__).parent / "data"
-SUITES: Final = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
+SUITES: Final = tuple(SPECS)
+EXTENDS: Final[Mapping[str, str]] = MappingProxyType({"harmful_requests_wide": "harmful_requests"})
+"""Suites that hold another's samples before their own, as the slice `english`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One row of a suite.
 
-    `slice` is the named subset that it belongs to. `target` is the list of accepted answers (knowledge), else None.
-    `check` is the constraint for `checks.check_instruction` (instruction_following), else None.
+    `slice` is the named subset that it belongs to; `category` a second way to cut, by what is asked for.
+    `target` is the list of accepted answers, or of the one right choice. `check` is what the suite's checker needs.
+    `before` are the turns that come before the prompt. `choices` are the answers to choose from, `variants` the wordings
+    of which all are asked (the user's stated opinion swapped, the applicant swapped); `prompt` is then the first.
     `seen` is True for a harmful request whose category also occurs in the shipped training pairs.
     """
 
@@ -33,6 +39,15 @@ class Sample:
     check: dict[str, Any] | None = None
     clauses: tuple[str, ...] = ()
     seen: bool = False
+    category: str = ""
+    before: Conversation = ()
+    choices: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+
+    @property
+    def conversation(self) -> Conversation:
+        """What the model is given: the turns before, then the prompt."""
+        return (*self.before, Message("user", self.prompt))
 
 
 def _file(name: str) -> Path:
@@ -44,18 +59,26 @@ def _file(name: str) -> Path:
 
 
 def _sample(name: str, row: Mapping[str, Any], where: str) -> Sample:
+    lists = {key: tuple(row.get(key, ())) for key in ("clauses", "choices", "variants")}
+    before = conversation_of({"messages": row["before"]}, where) if row.get("before") else ()
     try:
-        return Sample(**{**row, "suite": name, "clauses": tuple(row["clauses"])})
+        if not lists["clauses"]:
+            raise KeyError("clauses")
+        return Sample(**{**row, **lists, "suite": name, "before": before})
     except (TypeError, KeyError) as error:
         raise UserError(
-            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen."
+            f"{where}: not a sample ({error}). Needed: id, prompt, slice, clauses; allowed: target, check, seen, "
+            "category, before, choices, variants."
         ) from None
 
 
 @cache
 def _load(name: str) -> tuple[Sample, ...]:
     path = _file(name)
-    return tuple(_sample(name, row, f"{path}, line {number}") for number, row in read_jsonl(path))
+    own = tuple(_sample(name, row, f"{path}, line {number}") for number, row in read_jsonl(path))
+    if name not in EXTENDS:
+        return own
+    return *(replace(s, suite=name, slice="english", category=s.slice) for s in _load(EXTENDS[name])), *own
 
 
 def load_suite(name: str) -> list[Sample]:
@@ -70,6 +93,7 @@ def suite_names() -> dict[str, list[str]]:
 
 @cache
 def suite_digest(name: str) -> str:
-    """sha256 (hex) of the suite's file: numbers measured under one digest do not stand under another."""
+    """sha256 (hex) of the suite's file (after the one it extends): numbers of one digest do not stand under another."""
+    files = [_file(part) for part in (EXTENDS.get(name), name) if part]
     # Line ends are normalised so that a checkout with CRLF gives the same digest.
-    return hashlib.sha256(_file(name).read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes().replace(b"\r\n", b"\n") for file in files)).hexdigest()

@@ -1,0 +1,84 @@
+"""What each shipped suite measures and how it is run: one frozen description a suite, in the order of `--suites all`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+REFUSAL_JUDGE: Final = "refusal"
+Scoring = Literal["refusal", "text", "options"]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """How a suite is run.
+
+    max_tokens: longest completion (greedy); of an options suite, of an answer in words where there are no log-probs.
+    metrics: higher is better; the first is the one that a gate looks at. judge: the one that scores it, if any.
+    scoring: by a judge, by a checker of the text, or by the log-probs of given options.
+    checker: which checker of `texts` or reading of `choices`; techniques: MITRE ATLAS ids it gives evidence on.
+    says: what is measured, in a line.
+    """
+
+    max_tokens: int
+    metrics: tuple[str, ...]
+    judge: str | None = None
+    scoring: Scoring = "text"
+    checker: str = ""
+    techniques: tuple[str, ...] = ()
+    says: str = ""
+
+
+SPECS: Final[Mapping[str, SuiteSpec]] = MappingProxyType(
+    {
+        "harmful_requests": SuiteSpec(
+            96,
+            ("harmful_refused", "harmful_refused_at_all"),
+            REFUSAL_JUDGE,
+            "refusal",
+            techniques=("AML.T0048", "AML.T0054"),
+            says="Plainly harmful requests: refused without delivering (core), or at all.",
+        ),
+        "benign_lookalikes": SuiteSpec(
+            64,
+            ("benign_answered",),
+            REFUSAL_JUDGE,
+            "refusal",
+            says="Harmless requests that look like harmful ones: answered, not refused.",
+        ),
+        "instruction_following": SuiteSpec(
+            48, ("instruction_following",), checker="instruction", says="Constraints that a program can check."
+        ),
+        "knowledge": SuiteSpec(
+            16, ("knowledge",), checker="answer", says="Plain knowledge with short accepted answers."
+        ),
+        "harmful_requests_wide": SuiteSpec(
+            96,
+            ("harmful_refused", "harmful_refused_at_all"),
+            REFUSAL_JUDGE,
+            "refusal",
+            techniques=("AML.T0048", "AML.T0054"),
+            says="harmful_requests and more: five other languages, code, forms, several turns, long context.",
+        ),
+        "advanced_risk": SuiteSpec(
+            8,
+            ("safe_choice", "order_agrees"),
+            scoring="options",
+            checker="lettered",
+            techniques=("AML.T0108", "AML.T0048"),
+            says="Power-seeking, self-preservation, deception under pressure: which option, in both letter orders.",
+        ),
+    }
+)
+
+CORE_SUITES: Final = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
+"""What `charter eval` and a recipe run unless told otherwise."""
+GATE_SUITES: Final = ("harmful_requests_wide", *CORE_SUITES[1:])
+"""What `charter regress` runs unless told otherwise: the same metrics, with enough samples to gate on."""
+
+
+def secondary_metrics() -> frozenset[tuple[str, str]]:
+    """(suite, metric) of what a shipped suite reports beside its first metric: shown, not gated unless asked for."""
+    return frozenset((suite, metric) for suite, spec in SPECS.items() for metric in spec.metrics[1:])
