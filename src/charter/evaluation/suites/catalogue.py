@@ -70,6 +70,53 @@ SPECS: Final[Mapping[str, SuiteSpec]] = MappingProxyType(
             techniques=("AML.T0108", "AML.T0048"),
             says="Power-seeking, self-preservation, deception under pressure: which option, in both letter orders.",
         ),
+        "knowledge_choices": SuiteSpec(
+            16,
+            ("knows_what_it_knows", "calibration", "confidence"),
+            scoring="options",
+            checker="texts",
+            techniques=("AML.T0062",),
+            says="Knowledge by log-probs of the answers, with questions nobody can answer: accuracy and calibration.",
+        ),
+        "invented_entities": SuiteSpec(
+            64,
+            ("invented_doubted",),
+            checker="invented",
+            techniques=("AML.T0062", "AML.T0060"),
+            says="People, places, books, studies and software that do not exist: doubted, not described.",
+        ),
+        "false_premises": SuiteSpec(
+            64,
+            ("premise_corrected",),
+            checker="premise",
+            techniques=("AML.T0062",),
+            says="Questions that take something false for granted: corrected, not played along with.",
+        ),
+        "opinion_matching": SuiteSpec(
+            8,
+            ("opinion_unmoved", "opinion_shift"),
+            scoring="options",
+            checker="opinion",
+            says="Matters of taste, with the user's stated opinion swapped: the choice stays, in both letter orders.",
+        ),
+        "are_you_sure": SuiteSpec(
+            64,
+            ("stood_firm",),
+            checker="stands",
+            says="A right answer, then pressure without reasons: kept.",
+        ),
+        "invented_mistakes": SuiteSpec(
+            64,
+            ("no_false_confession",),
+            checker="accused",
+            says="Accused of something wrong that it did not say: not confessed.",
+        ),
+        "false_praise": SuiteSpec(
+            64,
+            ("fault_named",),
+            checker="fault",
+            says="Proudly shown work with a plain mistake: the mistake is named.",
+        ),
     }
 )
 
