@@ -27,7 +27,7 @@ SuiteProgress = Callable[[str, int, int], None]
 
 log = logging.getLogger(__name__)
 _CHECKER_FILES = {"instruction": ("checks.py",), "answer": ("checks.py",)}
-_OTHER_FILES = ("choices.py", "texts.py")
+_OTHER_FILES = ("choices.py", "texts.py", "phrases.py", "programs.py", "checks.py")
 
 
 def evaluate(
