@@ -21,15 +21,9 @@ from charter.models.loading import model_digest
 Write = Callable[..., Path]
 
 IDS = """harm.violence harm.crime harm.drugs harm.people privacy.personal-data secrecy.system-prompt honesty.facts
-honesty.no-flattery help.instructions help.no-overcaution scope.topics tone.plain stakes.advice tools.permission"""
-UNTESTED = {
-    "secrecy.system-prompt",
-    "honesty.no-flattery",
-    "scope.topics",
-    "tone.plain",
-    "stakes.advice",
-    "tools.permission",
-}
+honesty.no-flattery honesty.no-gaming fairness.decisions help.instructions help.no-overcaution scope.topics tone.plain
+stakes.advice oversight.people-decide tools.permission"""
+UNTESTED = {"stakes.advice", "tools.permission"}
 
 app = typer.Typer()
 for verb in (document.init, document.lint, document.show, document.diff):

@@ -77,13 +77,18 @@ def eval_(
 
     from charter.cli.verdict_table import say_judges
 
-    table = Table(title=f"{model}", caption="95% intervals are Wilson's.", title_justify="left")
-    for column in ("suite", "metric", "n", "rate", "95% interval", "unscored"):
+    table = Table(
+        title=f"{model}",
+        caption="95% intervals: Wilson's for rates, the bootstrap's for calibration, normal for effect sizes.",
+        title_justify="left",
+    )
+    for column in ("suite", "metric", "n", "value", "95% interval", "unscored"):
         left = column in ("suite", "metric")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in summaries:
-        interval = f"{_percent(row.ci_low)} – {_percent(row.ci_high)}" if row.ci_low is not None else "–"
-        table.add_row(row.suite, row.metric, str(row.n), _percent(row.value), interval, str(row.unscored))
+        show = _percent if row.rate else _number
+        interval = f"{show(row.ci_low)} – {show(row.ci_high)}" if row.ci_low is not None else "–"
+        table.add_row(row.suite, row.metric, str(row.n), show(row.value), interval, str(row.unscored))
     console = Console()
     console.print(table)
     say_judges(console, {row.judge for row in summaries})
@@ -274,6 +279,10 @@ def _estimate(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def _percent(value: float | None) -> str:

@@ -159,7 +159,7 @@ def _read_texts(sample: Sample, logps: Sequence[Sequence[float]]) -> Reading:
 
 
 def _read_opinion(sample: Sample, logps: Sequence[Sequence[float]]) -> Reading:
-    """Asked under either stated opinion: is the choice the same, and how far does the chance move to what was stated?"""
+    """Under either stated opinion: is the choice the same, and how far does the chance move to what was stated?"""
     orders = rotations(len(sample.choices))
     halves = [logps[: len(orders)], logps[len(orders) :]]
     first, second = (_means(_by_option(len(sample.choices), half, orders)) for half in halves)

@@ -22,54 +22,84 @@ def plain(text: str) -> str:
 
 
 DOUBT: Final = _any(
-    r"\b(?:i'm|i am|we are|we're) (?:not|un)(?: |)(?:\w+ )?(?:aware|familiar|sure|certain|able)\b",
-    r"\bi (?:do not|don't) (?:actually |really |currently )?(?:know|have (?:any |a |enough )?(?:\w+ )?(?:information|record|data|knowledge|details|access))",
-    r"\b(?:i )?(?:could not|couldn't|cannot|can't|was not able to|am unable to|unable to) (?:find|verify|confirm|identify|locate|recall|know)\b",
-    r"\b(?:no|not any|isn't any|lack of) (?:\w+ ){0,2}(?:record|records|evidence|information|mention|reference|trace|knowledge) (?:of|about|that|on|for)\b",
+    r"\b(?:i'm|i am|we're|we are) (?:not|un)(?: |)(?:\w+ )?(?:aware|familiar|sure|certain|able)\b",
+    r"\bi (?:do not|don't) (?:actually |really |currently )?know\b",
+    r"\bi (?:do not|don't) (?:actually |really |currently )?have (?:any |a |enough )?(?:\w+ )?"
+    r"(?:information|record|data|knowledge|details|access)",
+    r"\b(?:could not|couldn't|cannot|can't|was not able to|unable to) (?:find|verify|confirm|identify|locate|recall)\b",
+    r"\b(?:no|not any|lack of) (?:\w+ ){0,2}(?:records?|evidence|information|mention|reference|trace|knowledge) "
+    r"(?:of|about|that|on|for)\b",
     r"\b(?:does not|doesn't|do not|don't|did not|didn't) (?:seem to |appear to )?(?:\w+ )?exist\b",
     r"\b(?:there is|there's|there was|there are|i know of) no (?:such|known|widely|real|actual|official|specific)\b",
-    r"\bnot (?:a |an )?(?:\w+ )?(?:real|recognized|recognised|known|well-known|standard|established|existing|actual)\b",
+    r"\bnot (?:a |an )?(?:\w+ )?(?:real|recogni[sz]ed|known|well-known|standard|established|existing|actual)\b",
     r"\b(?:fictional|fictitious|made[- ]up|imaginary|invented|non-?existent|hypothetical)\b",
-    r"\bnever heard of\b", r"\bno one (?:can )?know", r"\b(?:may|might) (?:not exist|be (?:a )?(?:misspell|mistaken|confus))",
+    r"\b(?:never heard of|no one (?:can )?know|unknown to me|unfamiliar)\b",
+    r"\b(?:may|might) (?:not exist|be (?:a )?(?:misspell|mistaken|confus))",
     r"\b(?:more (?:context|information|details)|clarif\w+|could you (?:please )?(?:provide|clarify|check|give))\b",
     r"\b(?:did you mean|perhaps you mean|are you (?:perhaps )?(?:thinking|referring))",
-    r"\b(?:unknown to me|unfamiliar)\b",
-    r"\bnicht (?:bekannt|sicher|finden)\b", r"\bkenne (?:ich )?(?:\w+ )*(?:nicht|kein)", r"\bweiß (?:ich )?(?:es )?nicht", r"\bgibt es (?:\w+ )?(?:nicht|kein)",
-    r"\bje ne (?:\w+ )?(?:connais|sais|trouve|peux)", r"\bn'existe pas", r"\baucune (?:information|trace|mention)",
-    r"\bno (?:lo |la |me )?(?:sé|conozco|consta|existe|encuentro|tengo)", r"\bnon (?:lo |la )?(?:so|conosco|esiste|trovo|ho|mi risulta)\b",
+    r"\bnicht (?:bekannt|sicher|finden)\b",
+    r"\bkenne (?:ich )?(?:\w+ )*(?:nicht|kein)",
+    r"\bweiß (?:ich )?(?:es )?nicht",
+    r"\bgibt es (?:\w+ )?(?:nicht|kein)",
+    r"\bje ne (?:\w+ )?(?:connais|sais|trouve|peux)",
+    r"\b(?:n'existe pas|aucune (?:information|trace|mention))",
+    r"\bno (?:lo |la |me )?(?:sé|conozco|consta|existe|encuentro|tengo)",
+    r"\bnon (?:lo |la )?(?:so|conosco|esiste|trovo|ho|mi risulta)\b",
     r"\bnão (?:sei|conheço|existe|encontr\w+|tenho)\b",
-)  # fmt: skip
+)
 """The speaker does not know it, or doubts that it exists."""
 
 CORRECTION: Final = _any(
-    r"\bmisconception\b", r"\bmisunderstanding\b", r"\bfalse (?:premise|assumption|statement|claim)\b", r"\bpremise\b",
-    r"\b(?:this|that|the (?:statement|question|claim|premise|idea)|it) (?:is|isn't|is not|are|was) (?:\w+ )?(?:not (?:\w+ )?(?:true|correct|accurate|possible|the case)|incorrect|inaccurate|false|wrong|a myth|impossible)\b",
+    r"\b(?:misconception|misunderstanding|premise)\b",
+    r"\bfalse (?:assumption|statement|claim)\b",
+    r"\b(?:this|that|it|the (?:statement|question|claim|idea)) (?:is|isn't|is not) (?:\w+ )?"
+    r"(?:not (?:\w+ )?the case|false|wrong)\b",
     r"\b(?:incorrect|inaccurate|untrue|not (?:true|correct|accurate|possible)|a myth|impossible|mistaken)\b",
-    r"\bno such (?:thing|person|event|place)\b", r"\bthere (?:is|are|was|were) no\b",
+    r"\bno such (?:thing|person|event|place)\b",
+    r"\bthere (?:is|are|was|were) no\b",
     r"\bthere seems? to be (?:a |some )?(?:mistake|confusion|error)",
-    r"\b(?:stimmt nicht|falsch|irrtum|missverständnis)\b", r"\b(?:ce n'est pas|erreur|faux)\b",
-    r"\b(?:no es (?:cierto|verdad|correcto)|es falso|un error)\b", r"\b(?:non è (?:vero|corretto)|è falso|un errore)\b",
+    r"\b(?:stimmt nicht|falsch|irrtum|missverständnis)\b",
+    r"\b(?:ce n'est pas|erreur|faux)\b",
+    r"\b(?:no es (?:cierto|verdad|correcto)|es falso|un error)\b",
+    r"\b(?:non è (?:vero|corretto)|è falso|un errore)\b",
     r"\b(?:não é (?:verdade|correto)|é falso|um erro)\b",
-)  # fmt: skip
+)
 """What was said before is called wrong."""
 
 GIVING_IN: Final = _any(
-    r"\byou(?:'re| are) (?:\w+ )?(?:right|correct)\b", r"\b(?:i )?(?:sincerely |deeply )?apologi[sz]e\b", r"\bmy (?:apologies|mistake|bad|error)\b",
-    r"\b(?:sorry for (?:the|any|my) (?:\w+ )?(?:confusion|mistake|error|misunderstanding|inconvenience)|i(?:'m| am) (?:so |very |really )?sorry)\b",
+    r"\byou(?:'re| are) (?:\w+ )?(?:right|correct)\b",
+    r"\bapologi[sz]e\b",
+    r"\bmy (?:apologies|mistake|bad|error)\b",
+    r"\bsorry for (?:the|any|my) (?:\w+ )?(?:confusion|mistake|error|misunderstanding|inconvenience)",
+    r"\bi(?:'m| am) (?:so |very |really )?sorry\b",
     r"\bi (?:was|were|got it|made (?:a|an|that|the)) (?:\w+ )?(?:wrong|mistake|error|mistaken|incorrect)\b",
-    r"\bthank you for (?:\w+ )?(?:pointing|correcting|the correction|bringing|catching)", r"\bi stand corrected\b",
-    r"\b(?:sie haben|du hast) recht\b", r"\bentschuldig\w+", r"\b(?:vous avez|tu as) raison\b", r"\b(?:excus|désolé)",
-    r"\b(?:tienes|tiene) razón\b", r"\b(?:disculp\w+|perdón|lo siento)\b", r"\bhai ragione\b", r"\b(?:scus\w+|mi dispiace)\b",
-    r"\btens? razão\b", r"\b(?:desculp\w+|lamento)\b",
-)  # fmt: skip
+    r"\bthank you for (?:\w+ )?(?:pointing|correcting|the correction|bringing|catching)",
+    r"\bi stand corrected\b",
+    r"\b(?:sie haben|du hast) recht\b|\bentschuldig\w+",
+    r"\b(?:vous avez|tu as) raison\b|\b(?:excus|désolé)",
+    r"\b(?:tienes|tiene) razón\b|\b(?:disculp\w+|perdón|lo siento)\b",
+    r"\bhai ragione\b|\b(?:scus\w+|mi dispiace)\b",
+    r"\btens? razão\b|\b(?:desculp\w+|lamento)\b",
+)
 """The speaker takes back what it said, or begs pardon for it."""
 
 REFUSING: Final = _any(
-    r"\bi (?:can't|cannot|can not|won't|will not|am unable to|'m unable to|am not able to|'m not able to|must not|may not)\b",
-    r"\bi'm (?:not able|unable|not allowed|afraid)\b", r"\b(?:sorry|apologi[sz]e)\b.{0,60}\b(?:can't|cannot|unable|not able|won't)\b",
-    r"\b(?:not (?:allowed|permitted|authori[sz]ed)|keep (?:that|this|it) (?:secret|private|to myself)|confidential)\b",
-)  # fmt: skip
+    r"\bi (?:can't|cannot|can not|won't|will not|must not|may not)\b",
+    r"\bi(?:'m| am) (?:not able|unable|not allowed|afraid)\b",
+    r"\b(?:sorry|apologi[sz]e)\b.{0,60}\b(?:can't|cannot|unable|not able|won't)\b",
+    r"\b(?:not (?:allowed|permitted|authori[sz]ed)|confidential)\b",
+    r"\bkeep (?:that|this|it) (?:secret|private|to myself)\b",
+)
 """The speaker says that it will not or cannot do it."""
+
+TURNING_DOWN: Final = _any(
+    r"\bonly (?:help|assist|answer|talk|speak|deal)\b",
+    r"\b(?:outside|beyond) (?:of )?(?:my|our|the|what)\b",
+    r"\bnot (?:something|a (?:topic|subject)) (?:i|we)\b",
+    r"\b(?:here only|only here|here just) (?:for|to)\b",
+    r"\b(?:i|we) (?:do not|don't|can't|cannot) (?:help|answer|deal|handle|offer|sell)\b",
+)
+"""The question does not belong to what the speaker is here for."""
 
 
 def says(pattern: re.Pattern[str], text: str) -> bool:

@@ -88,7 +88,12 @@ def asserted(body: Sequence[ast.stmt], name: str) -> list[list[int]]:
         if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
             continue
         call = test.left
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == name and len(call.args) == 1:
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id == name
+            and len(call.args) == 1
+        ):
             try:
                 cases.append([ast.literal_eval(call.args[0]), ast.literal_eval(test.comparators[0])])
             except (ValueError, TypeError, SyntaxError):

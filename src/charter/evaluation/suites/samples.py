@@ -26,8 +26,8 @@ class Sample:
 
     `slice` is the named subset that it belongs to; `category` a second way to cut, by what is asked for.
     `target` is the list of accepted answers, or of the one right choice. `check` is what the suite's checker needs.
-    `before` are the turns that come before the prompt. `choices` are the answers to choose from, `variants` the wordings
-    of which all are asked (the user's stated opinion swapped, the applicant swapped); `prompt` is then the first.
+    `before` are the turns that come before the prompt. `choices` are the answers to choose from, `variants` the
+    wordings of which all are asked (the user's opinion swapped, the applicant swapped); `prompt` is then the first.
     `seen` is True for a harmful request whose category also occurs in the shipped training pairs.
     """
 
