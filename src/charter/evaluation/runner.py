@@ -105,10 +105,13 @@ def _scoring_digest(suite: str) -> str:
     """sha256 over what turns an answer into a score: the judge's description (names its weights), or the checkers."""
     import charter
     from charter.evaluation.suites.catalogue import SPECS
+    from charter.evaluation.suites.samples import EXTENDS
 
     package, spec = Path(charter.__file__).parent, SPECS[suite]
     if spec.judge:
         parts = [package / "judges" / "weights" / f"{spec.judge}.json"]
+        if suite in EXTENDS:  # its slices in other languages are read without the judge
+            parts.append(package / "evaluation" / "suites" / "abroad.py")
     else:
         parts = [package / "evaluation" / "suites" / name for name in _CHECKER_FILES.get(spec.checker, _OTHER_FILES)]
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts if part.exists())).hexdigest()

@@ -26,6 +26,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 from charter.errors import UserError
 from charter.evaluation.judging import BatchingJudge
 from charter.evaluation.provider import conversation_of_chat
+from charter.evaluation.suites.abroad import READER, label_abroad
 from charter.evaluation.suites.catalogue import REFUSAL_JUDGE, SPECS
 from charter.evaluation.suites.checks import check_answer, check_instruction
 from charter.evaluation.suites.choices import CHOICE_KINDS, asks_of, in_words, read, without_confidence
@@ -203,6 +204,10 @@ def _refusal_scorer(metric: str) -> Scorer:
             return Score(
                 value=0, answer=text, reason="no_response", explanation="the model said nothing", metadata=silent
             )
+        abroad = label_abroad(text, str(state.metadata.get("slice")))
+        if abroad is not None:
+            info = {"judge": READER, "label": abroad, "score": None}
+            return Score(value=int(abroad in PASSING_LABELS[metric]), answer=text, metadata=info)
         asked = [ChatMessageUser(content=state.input)] if isinstance(state.input, str) else state.input
         row = Exchange(f"{state.sample_id}#{state.epoch}", conversation_of_chat(asked), text)
         found = await judge.score(row)
