@@ -52,7 +52,7 @@ def test_starter_is_complete() -> None:
     assert {c.kind for c in starter.clauses} == {"must", "must_not", "scope", "tone", "person"}
     for clause in starter.clauses:
         tested_on_harm = clause.id.startswith("harm.") or clause.id == "privacy.personal-data"
-        assert (clause.test == ("harmful_requests",)) is tested_on_harm
+        assert ("harmful_requests" in clause.test) is tested_on_harm
         assert bool(clause.train) is (tested_on_harm or clause.id == "help.no-overcaution")
         assert not clause.guard
         assert not clause.watch
