@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from charter.report.outputs import Format
 
 Suites = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Suites, or files of `redteam freeze`. All shipped if left out.")
+    str | None,
+    typer.Option(metavar="A,B", help="Suites, `core`, `all`, or files of `redteam freeze`. The core ones if left out."),
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples a suite, drawn by --seed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw that --limit makes and of the bootstrap.")]
@@ -76,13 +77,18 @@ def eval_(
 
     from charter.cli.verdict_table import say_judges
 
-    table = Table(title=f"{model}", caption="95% intervals are Wilson's.", title_justify="left")
-    for column in ("suite", "metric", "n", "rate", "95% interval", "unscored"):
+    table = Table(
+        title=f"{model}",
+        caption="95% intervals: Wilson's for rates, the bootstrap's for calibration, normal for effect sizes.",
+        title_justify="left",
+    )
+    for column in ("suite", "metric", "n", "value", "95% interval", "unscored"):
         left = column in ("suite", "metric")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in summaries:
-        interval = f"{_percent(row.ci_low)} – {_percent(row.ci_high)}" if row.ci_low is not None else "–"
-        table.add_row(row.suite, row.metric, str(row.n), _percent(row.value), interval, str(row.unscored))
+        show = _percent if row.rate else _number
+        interval = f"{show(row.ci_low)} – {show(row.ci_high)}" if row.ci_low is not None else "–"
+        table.add_row(row.suite, row.metric, str(row.n), show(row.value), interval, str(row.unscored))
     console = Console()
     console.print(table)
     say_judges(console, {row.judge for row in summaries})
@@ -164,12 +170,13 @@ def regress(
     from charter.evaluation.comments import workflow_commands
     from charter.evaluation.regression import check
     from charter.evaluation.sides import as_logs, measure, read_side, suites_named
+    from charter.evaluation.suites.catalogue import GATE_SUITES
     from charter.report.outputs import check_places, write_outputs
 
     files = _files(junit=junit, json=json_path, markdown=markdown, sarif=sarif, html=html)
     check_places(files)
     rules = _rules(margin, min_gain, gate, lower_is_better, pair_by, seed)
-    names = suites_named(suites)
+    names = suites_named(suites, GATE_SUITES)
     if discordance is not None and not estimate:
         raise UserError("--discordance is an assumption for --estimate; a run measures it. Leave it out, or add it.")
     if estimate:
@@ -272,6 +279,10 @@ def _estimate(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def _percent(value: float | None) -> str:

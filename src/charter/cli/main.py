@@ -17,7 +17,21 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, guard, judge, logprobs, redteam, reward, serve, train, watch
+from charter.cli import (
+    align,
+    data,
+    document,
+    evaluate,
+    generate,
+    guard,
+    judge,
+    logprobs,
+    redteam,
+    reward,
+    serve,
+    train,
+    watch,
+)
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 

@@ -99,16 +99,13 @@ def estimate(
 
 
 def planned_sizes(suites: Sequence[str], limit: int | None) -> dict[tuple[str, str], int]:
-    """The core metrics of shipped suites and how many samples will speak for each."""
+    """What will be gated of shipped suites (the core metrics, or else each suite's first) and the samples of each."""
+    from charter.evaluation.suites.catalogue import spec_of
     from charter.evaluation.suites.samples import load_suite
-    from charter.evaluation.tasks import spec_of
 
-    return {
-        (suite, metric): min(limit or len(load_suite(suite)), len(load_suite(suite)))
-        for suite in suites
-        for metric in spec_of(suite).metrics
-        if metric in CORE_METRICS
-    }
+    first = [(suite, spec_of(suite).metrics[0]) for suite in suites]
+    gated = [(suite, metric) for suite, metric in first if metric in CORE_METRICS] or first
+    return {(suite, metric): min(limit or len(load_suite(suite)), len(load_suite(suite))) for suite, metric in gated}
 
 
 def sizes_of_logs(source: Path) -> dict[tuple[str, str], int]:
@@ -129,13 +126,14 @@ def planned_seconds(folder: Path, suites: Sequence[str], limit: int | None) -> f
     A suite with no log of its own takes as long a token as the others did. What is in the folder already is not run
     again where model and suite are unchanged, so this is the most it takes.
     """
-    from charter.evaluation.tasks import SPECS, spec_of
+    from charter.evaluation.suites.catalogue import SPECS, spec_of
+    from charter.evaluation.suites.samples import load_suite
 
     rates = _seconds_per_sample(folder)
     if not rates:
         return None
     per_token = [seconds / SPECS[suite].max_tokens for suite, seconds in rates.items() if suite in SPECS]
-    sizes = {suite: n for (suite, _), n in planned_sizes(suites, limit).items()}
+    sizes = {suite: min(limit or len(load_suite(suite)), len(load_suite(suite))) for suite in suites}
     usual = sum(per_token) / len(per_token) if per_token else None
     total = 0.0
     for suite, n in sizes.items():

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from charter.errors import EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_REGRESSED, UserError, nearest
 from charter.evaluation.compare import Comparison
+from charter.evaluation.suites.catalogue import secondary_metrics
 from charter.stats.multiplicity import holm
 from charter.stats.noninferiority import Verdict, gained, kept, worst
 
@@ -164,10 +165,12 @@ def regression_gate(comparisons: Sequence[Comparison], margin: float = DEFAULT_M
     Where none of the core metrics was measured (logs of other tasks), every rate is gated so: metrics whose values lie
     in [0, 1]. A score on another scale has no margin that could be guessed; give it one. Of a scorer with several
     values, of which one bears a name in MAIN_VALUES, that one alone: "correct" stands beside "incorrect" and "refused",
-    and a model that gets better loses there.
+    and a model that gets better loses there. Of a shipped suite, its first metric: the others explain it.
     """
     whole = [row for row in comparisons if row.slice is None]
-    rows = [row for row in whole if row.metric in CORE_METRICS] or _main([r for r in whole if r.kind != "score"])
+    beside = secondary_metrics()
+    rates = [row for row in whole if row.kind != "score" and (row.suite, row.metric) not in beside]
+    rows = [row for row in whole if row.metric in CORE_METRICS] or _main(rates)
     return Gate(metrics={_key(row, whole): MetricGate(margin=margin) for row in rows})
 
 

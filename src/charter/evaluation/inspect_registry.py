@@ -1,6 +1,6 @@
-"""What Inspect finds under the entry point group `inspect_ai`: our provider, tasks and scorers."""
+"""What Inspect finds under the entry point group `inspect_ai`: our provider, and every suite as a task."""
 
 from charter.evaluation.provider import CharterAPI
-from charter.evaluation.tasks import benign_lookalikes, harmful_requests, instruction_following, knowledge
+from charter.evaluation.tasks import TASKS
 
-__all__ = ["CharterAPI", "benign_lookalikes", "harmful_requests", "instruction_following", "knowledge"]
+__all__ = ["TASKS", "CharterAPI"]

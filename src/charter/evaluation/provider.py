@@ -30,6 +30,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from typing_extensions import override
 
 from charter.errors import UserError
+from charter.evaluation.options import OptionWorker
+from charter.evaluation.suites.choices import Ask
 from charter.ports import TextModel
 from charter.records import Completion, Conversation, Message, Sampling
 
@@ -119,6 +121,8 @@ class CharterAPI(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         self.answerer: Answerer | None = None
+        self.local: LocalModel | None = None
+        self._options: OptionWorker | None = None
         self.answered: Callable[[], None] = lambda: None
         self._loading = threading.Lock()
 
@@ -131,6 +135,9 @@ class CharterAPI(ModelAPI):
         if self.answerer is not None:
             self.answerer.close(wait=False)
             self.answerer = None
+        if self._options is not None:
+            self._options.close()
+            self._options = None
 
     @override
     async def generate(
@@ -148,6 +155,26 @@ class CharterAPI(ModelAPI):
         self.answered()
         return _output(self.model_name, completions, time.monotonic() - started)
 
+    async def option_logprobs(self, asks: Sequence[Ask]) -> list[tuple[float, ...]] | None:
+        """Summed log-probs of the options of each question; None where the weights are not in this process.
+
+        Questions of many samples are scored together; do not generate meanwhile. Raises RuntimeError (a sample error to
+        Inspect) for a question longer than the model's context.
+        """
+        if self.answerer is None:
+            await asyncio.to_thread(self._load)
+        if self.local is None:
+            return None
+        with self._loading:
+            if self._options is None:
+                self._options = OptionWorker(self.local)
+        found = await asyncio.wrap_future(self._options.submit(asks))
+        self.answered()
+        for logps in found:
+            if isinstance(logps, str):
+                raise RuntimeError(logps)
+        return [logps for logps in found if not isinstance(logps, str)]
+
     @override
     async def count_text_tokens(self, text: str) -> int:
         """A rough count, at 3 characters a token: Inspect's own estimate would fetch an encoding from the network."""
@@ -161,23 +188,33 @@ class CharterAPI(ModelAPI):
             answerer = self.answerer
             if answerer is None:
                 name = self.model_name
-                answerer = answerer_for(text_model(name) if is_endpoint(name) else load_model(name))
-                self.answerer = answerer
+                model = text_model(name) if is_endpoint(name) else load_model(name)
+                answerer = answerer_for(model)
+                self.local, self.answerer = local_weights(model), answerer
             return answerer
 
 
 def answerer_for(model: LocalModel | TextModel) -> Answerer:
     """A worker for a model: the batching engine for weights in this process, gathered calls for anything else."""
+    from charter.models.loading import LocalModel
+
+    local = local_weights(model)
+    if local is not None:
+        from charter.models.generation.worker import BatchWorker
+
+        return BatchWorker(local)
+    assert not isinstance(model, LocalModel)
+    return GatheringWorker(model)
+
+
+def local_weights(model: LocalModel | TextModel) -> LocalModel | None:
+    """The weights behind a model that is in this process."""
     from charter.models.generation.local import LocalTextModel
     from charter.models.loading import LocalModel
 
     if isinstance(model, LocalTextModel):
-        model = model.local
-    if isinstance(model, LocalModel):
-        from charter.models.generation.worker import BatchWorker
-
-        return BatchWorker(model)
-    return GatheringWorker(model)
+        return model.local
+    return model if isinstance(model, LocalModel) else None
 
 
 def inspect_model(
@@ -189,7 +226,7 @@ def inspect_model(
     """
     wrapped = get_model(f"charter/{model.name}", config=config, memoize=False)
     api: Any = wrapped.api
-    api.answerer = answerer_for(model)
+    api.answerer, api.local = answerer_for(model), local_weights(model)
     if answered is not None:
         api.answered = answered
     return wrapped

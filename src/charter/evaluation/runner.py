@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from charter import __version__
 from charter.errors import Unfinished, UserError, nearest
-from charter.evaluation.suites.samples import SUITES, is_file, load_suite, suite_digest, title_of
+from charter.evaluation.suites.catalogue import is_file, title_of
+from charter.evaluation.suites.samples import SUITES, load_suite, suite_digest
 from charter.ports import TextModel
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ SuiteProgress = Callable[[str, int, int], None]
 """Called with (suite, samples answered, samples in all) as a suite runs; once with all of them when it is kept."""
 
 log = logging.getLogger(__name__)
+_CHECKER_FILES = {"instruction": ("checks.py",), "answer": ("checks.py",)}
+_OTHER_FILES = ("choices.py", "texts.py", "phrases.py", "programs.py", "checks.py")
 
 
 def evaluate(
@@ -82,7 +85,7 @@ def log_name(model: LocalModel | TextModel, suite: str, limit: int | None = None
 
 def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, seed: int) -> dict[str, Any]:
     """All that decides a suite's numbers. An endpoint's weights cannot be hashed: it stands under its name."""
-    from charter.evaluation.tasks import spec_of
+    from charter.evaluation.suites.catalogue import spec_of
 
     spec = spec_of(suite)
     return {
@@ -95,18 +98,25 @@ def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, se
         "seed": seed,
         "limit": limit,
         "judge": spec.judge,
-        "scoring": _scoring_digest(spec.judge),
+        "scoring": _scoring_digest(suite),
         "charter": __version__,
     }
 
 
 @cache
-def _scoring_digest(judge: str | None) -> str:
+def _scoring_digest(suite: str) -> str:
     """sha256 over what turns an answer into a score: the judge's description (names its weights), or the checkers."""
     import charter
+    from charter.evaluation.suites.catalogue import spec_of
+    from charter.evaluation.suites.samples import EXTENDS
 
-    package = Path(charter.__file__).parent
-    parts = [package / "judges" / "weights" / f"{judge}.json"] if judge else [package / "evaluation/suites/checks.py"]
+    package, spec = Path(charter.__file__).parent, spec_of(suite)
+    if spec.judge:
+        parts = [package / "judges" / "weights" / f"{spec.judge}.json"]
+        if suite in EXTENDS:  # its slices in other languages are read without the judge
+            parts.append(package / "evaluation" / "suites" / "abroad.py")
+    else:
+        parts = [package / "evaluation" / "suites" / name for name in _CHECKER_FILES.get(spec.checker, _OTHER_FILES)]
     return hashlib.sha256(b"".join(part.read_bytes() for part in parts if part.exists())).hexdigest()
 
 

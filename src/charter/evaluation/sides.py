@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from charter.errors import UserError
 from charter.evaluation.logs import LogInfo, log_infos
 from charter.evaluation.results import Outcome, read_outcomes
-from charter.evaluation.suites.samples import title_of
+from charter.evaluation.suites.catalogue import CORE_SUITES, SPECS, title_of
 
 if TYPE_CHECKING:
     from charter.models.loading import LocalModel
@@ -68,12 +68,11 @@ def measure(name: str, suites: Sequence[str], log_dir: Path, limit: int | None, 
         return evaluate(model, suites, log_dir, limit=limit, seed=seed, progress=show)
 
 
-def suites_named(suites: str | None) -> list[str]:
-    """The suites in a comma-separated text, all shipped ones for None. Raises UserError for an empty one."""
-    from charter.evaluation import suite_names
-
-    known = list(suite_names())
-    wanted = [name.strip() for name in suites.split(",") if name.strip()] if suites is not None else known
+def suites_named(suites: str | None, default: Sequence[str] = CORE_SUITES) -> list[str]:
+    """The suites in a comma-separated text: names, `core`, or `all`; `default` for None. UserError for an empty one."""
+    known = list(SPECS)
+    groups = {"core": CORE_SUITES, "all": known}
+    wanted = [name.strip() for name in suites.split(",") if name.strip()] if suites is not None else list(default)
     if not wanted:
-        raise UserError(f"--suites is empty. Give at least one of: {', '.join(known)}.")
-    return list(dict.fromkeys(wanted))
+        raise UserError(f"--suites is empty. Give `core`, `all`, or at least one of: {', '.join(known)}.")
+    return list(dict.fromkeys(suite for name in wanted for suite in groups.get(name, (name,))))

@@ -1,1 +1,1 @@
-"""The four shipped suites: their samples (`samples`) and the checkers that need no judge (`checks`)."""
+"""The shipped suites: what each measures (`catalogue`), their samples, and the checkers that need no judge."""
