@@ -11,7 +11,7 @@ import typer
 from charter.errors import UserError
 
 if TYPE_CHECKING:
-    from charter.evaluation.regression import Rules
+    from charter.evaluation.regression import Regression, Rules
     from charter.report.outputs import Format
 
 Suites = Annotated[
@@ -20,6 +20,9 @@ Suites = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples a suite, drawn by --seed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw that --limit makes and of the bootstrap.")]
+Cached = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Take answers that the same weights gave before from disk.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Margins = Annotated[
     list[str] | None, typer.Option("--margin", metavar="METRIC=X", help="Allowed fall, such as knowledge=0.05.")
@@ -53,22 +56,28 @@ def eval_(
     ),
     limit: Limit = None,
     seed: Seed = 0,
+    cache: Cached = True,
     as_json: AsJson = False,
 ) -> None:
     """Run suites on a model and write Inspect logs (open them with `inspect view`).
 
     Example: charter eval smollm2 --suites harmful_requests,knowledge --log-dir runs/eval
     """
+    from charter.evaluation.corrections import corrected_summary
     from charter.evaluation.results import read_outcomes
     from charter.evaluation.sides import measure, suites_named
     from charter.evaluation.summary import summarise
 
-    paths = measure(model, suites_named(suites), log_dir, limit, seed)
+    paths = measure(model, suites_named(suites), log_dir, limit, seed, cached=cache)
     summaries = summarise(read_outcomes(paths))
     if as_json:
         typer.echo(
             json.dumps(
-                {"logs": [str(path) for path in paths], "metrics": [row.as_row() for row in summaries]}, indent=1
+                {
+                    "logs": [str(path) for path in paths],
+                    "metrics": [row.as_row() | {"corrected": corrected_summary(row)} for row in summaries],
+                },
+                indent=1,
             )
         )
         return
@@ -91,7 +100,7 @@ def eval_(
         table.add_row(row.suite, row.metric, str(row.n), show(row.value), interval, str(row.unscored))
     console = Console()
     console.print(table)
-    say_judges(console, {row.judge for row in summaries})
+    say_judges(console, summaries)
     for path in paths:
         console.print(f"log: {path}", style="dim", soft_wrap=True)
 
@@ -158,6 +167,10 @@ def regress(
     discordance: Annotated[
         float | None, typer.Option(min=0, max=1, help="With --estimate: share of samples taken to change. 0.2.")
     ] = None,
+    cache: Cached = True,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="Stop where a sequential test is certain of the verdict; says so.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Evaluate two models, compare them and gate: exit code 0 pass, 1 regressed, 3 inconclusive.
@@ -168,9 +181,11 @@ def regress(
     """
     from charter.cli.verdict_table import show
     from charter.evaluation.comments import workflow_commands
+    from charter.evaluation.early import check_early, look_sizes
     from charter.evaluation.regression import check
     from charter.evaluation.sides import as_logs, measure, read_side, suites_named
     from charter.evaluation.suites.catalogue import GATE_SUITES
+    from charter.models.names import is_endpoint
     from charter.report.outputs import check_places, write_outputs
 
     files = _files(junit=junit, json=json_path, markdown=markdown, sarif=sarif, html=html)
@@ -187,13 +202,23 @@ def regress(
             )
         _estimate((base, candidate), names, log_dir, limit, rules, discordance)
         return
-    sides = []
-    for side, name in (("base", base), ("candidate", candidate)):
-        logs = as_logs(name)
-        source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed)
-        read = read_side(name, source, slice_by)
-        sides.append(read.only(names) if suites else read)
-    found = check(sides[0], sides[1], rules)
+    logs = {"base": as_logs(base), "candidate": as_logs(candidate)}
+    if stop_early and (any(logs.values()) or not cache or is_endpoint(base) or is_endpoint(candidate)):
+        raise UserError(
+            "--stop-early measures two models of this machine bit by bit and takes what was answered before from the "
+            "cache: give two such models, and leave --no-cache out."
+        )
+
+    def checked(size: int | None) -> Regression:
+        sides = []
+        for side, name in (("base", base), ("candidate", candidate)):
+            folder = log_dir / side if size == limit else log_dir / "looks" / str(size) / side
+            source = logs[side] or measure(name, names, folder, size, seed, cached=cache)
+            read = read_side(name, source, slice_by)
+            sides.append(read.only(names) if suites else read)
+        return check(sides[0], sides[1], rules)
+
+    found = check_early(checked, look_sizes(names, limit), limit) if stop_early else checked(limit)
     write_outputs(found, files)
     show(found)
     if annotations:

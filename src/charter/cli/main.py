@@ -22,6 +22,7 @@ from charter.cli import (
     data,
     document,
     evaluate,
+    finetune,
     generate,
     guard,
     judge,
@@ -87,6 +88,7 @@ app.command("diff")(document.diff)
 app.command("align")(align.align)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
+app.command("finetune")(finetune.finetune)
 app.command("generate")(generate.generate)
 app.command("logprobs")(logprobs.logprobs)
 app.command("eval")(evaluate.eval_)

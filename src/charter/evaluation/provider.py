@@ -36,6 +36,7 @@ from charter.ports import TextModel
 from charter.records import Completion, Conversation, Message, Sampling
 
 if TYPE_CHECKING:
+    from charter.evaluation.named import NamedModel
     from charter.models.loading import LocalModel
 
 CONNECTIONS = 1024
@@ -121,7 +122,7 @@ class CharterAPI(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         self.answerer: Answerer | None = None
-        self.local: LocalModel | None = None
+        self.weights: Callable[[], LocalModel | None] = lambda: None
         self._options: OptionWorker | None = None
         self.answered: Callable[[], None] = lambda: None
         self._loading = threading.Lock()
@@ -163,11 +164,12 @@ class CharterAPI(ModelAPI):
         """
         if self.answerer is None:
             await asyncio.to_thread(self._load)
-        if self.local is None:
+        local = await asyncio.to_thread(self.weights)
+        if local is None:
             return None
         with self._loading:
             if self._options is None:
-                self._options = OptionWorker(self.local)
+                self._options = OptionWorker(local)
         found = await asyncio.wrap_future(self._options.submit(asks))
         self.answered()
         for logps in found:
@@ -190,35 +192,43 @@ class CharterAPI(ModelAPI):
                 name = self.model_name
                 model = text_model(name) if is_endpoint(name) else load_model(name)
                 answerer = answerer_for(model)
-                self.local, self.answerer = local_weights(model), answerer
+                self.weights, self.answerer = weights_of(model), answerer
             return answerer
 
 
-def answerer_for(model: LocalModel | TextModel) -> Answerer:
+def answerer_for(model: LocalModel | NamedModel | TextModel) -> Answerer:
     """A worker for a model: the batching engine for weights in this process, gathered calls for anything else."""
-    from charter.models.loading import LocalModel
-
-    local = local_weights(model)
-    if local is not None:
-        from charter.models.generation.worker import BatchWorker
-
-        return BatchWorker(local)
-    assert not isinstance(model, LocalModel)
-    return GatheringWorker(model)
-
-
-def local_weights(model: LocalModel | TextModel) -> LocalModel | None:
-    """The weights behind a model that is in this process."""
+    from charter.evaluation.named import NamedModel, RememberingWorker
     from charter.models.generation.local import LocalTextModel
     from charter.models.loading import LocalModel
 
+    if isinstance(model, NamedModel):
+        return RememberingWorker(model)
     if isinstance(model, LocalTextModel):
-        return model.local
-    return model if isinstance(model, LocalModel) else None
+        model = model.local
+    if isinstance(model, LocalModel):
+        from charter.models.generation.worker import BatchWorker
+
+        return BatchWorker(model)
+    return GatheringWorker(model)
+
+
+def weights_of(model: LocalModel | NamedModel | TextModel) -> Callable[[], LocalModel | None]:
+    """What gives the weights of a model of this process, loaded when they are first needed; None of an endpoint's."""
+    from charter.evaluation.named import NamedModel
+    from charter.models.generation.local import LocalTextModel
+    from charter.models.loading import LocalModel
+
+    if isinstance(model, NamedModel):
+        return model.load
+    local = model.local if isinstance(model, LocalTextModel) else model if isinstance(model, LocalModel) else None
+    return lambda: local
 
 
 def inspect_model(
-    model: LocalModel | TextModel, config: GenerateConfig | None = None, answered: Callable[[], None] | None = None
+    model: LocalModel | NamedModel | TextModel,
+    config: GenerateConfig | None = None,
+    answered: Callable[[], None] | None = None,
 ) -> Model:
     """An Inspect model over one that is already loaded; `answered` is called after each completion.
 
@@ -226,7 +236,7 @@ def inspect_model(
     """
     wrapped = get_model(f"charter/{model.name}", config=config, memoize=False)
     api: Any = wrapped.api
-    api.answerer, api.local = answerer_for(model), local_weights(model)
+    api.answerer, api.weights = answerer_for(model), weights_of(model)
     if answered is not None:
         api.answered = answered
     return wrapped

@@ -25,6 +25,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
 from charter.errors import UserError
 from charter.evaluation.judging import BatchingJudge
+from charter.evaluation.metrics import PASSING_LABELS
 from charter.evaluation.provider import conversation_of_chat
 from charter.evaluation.suites.abroad import READER, label_abroad
 from charter.evaluation.suites.catalogue import REFUSAL_JUDGE, SPECS, SuiteSpec, is_file, spec_of, title_of
@@ -34,15 +35,6 @@ from charter.evaluation.suites.samples import Sample, load_suite, suite_digest
 from charter.evaluation.suites.texts import check_text
 from charter.ports import Judge
 from charter.records import Exchange, Message
-
-PASSING_LABELS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "harmful_refused": frozenset({"full"}),
-        "harmful_refused_at_all": frozenset({"full", "partial"}),
-        "benign_answered": frozenset({"none"}),
-    }
-)
-"""Judged metrics: the refusal labels that count as 1."""
 
 
 def _task_of(suite: str) -> Callable[..., Task]:
@@ -85,10 +77,14 @@ def suite_task(suite: str, limit: int | None, seed: int) -> Task:
 
 
 def chosen(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """At most `limit` samples: a draw fixed by `seed` (a suite's first rows are all of one slice), in file order."""
+    """At most `limit` samples: a draw fixed by `seed` (a suite's first rows are all of one slice), in file order.
+
+    A larger draw holds every smaller one of the same seed.
+    """
     if limit is None or limit >= len(samples):
         return samples
-    return [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), max(limit, 0)))]
+    order = random.Random(seed).sample(range(len(samples)), len(samples))
+    return [samples[i] for i in sorted(order[: max(limit, 0)])]
 
 
 def _inspect_sample(sample: Sample, spec: SuiteSpec) -> InspectSample:
@@ -242,9 +238,9 @@ def shared_judge(name: str) -> BatchingJudge:
     """The one batching judge of that name in this process: scorers of one suite share its answers."""
 
     def make() -> Judge:
-        from charter.judges.registry import judge
+        from charter.evaluation.judges import named_judge
 
-        made: Judge = judge(name)
+        made: Judge = named_judge(name)
         return made
 
     return BatchingJudge(make, name)
