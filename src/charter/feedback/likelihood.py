@@ -1,0 +1,138 @@
+"""How likely given texts are as answers: what labels are read from when a model is too small to be asked for one.
+
+A question is a prompt with several texts; the answer is a log-prob (nats) for each, or the reason why there is none.
+A local model gives it for whole answers; an endpoint only for texts that are one token, such as "A" and "B".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from charter.errors import UserError
+from charter.feedback.asking import AnswerLog, question_key
+from charter.models.endpoint import EndpointModel
+from charter.models.loading import LocalModel
+from charter.ports import Progress
+from charter.records import Conversation, as_row
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A prompt and what could be said to it. `finished`: whether each text's end is the end of the turn."""
+
+    prompt: Conversation
+    texts: tuple[str, ...]
+    finished: tuple[bool, ...]
+
+
+Logprobs = tuple[float, ...] | str
+"""A log-prob (nats) per text, or the reason why they could not be had."""
+
+
+class Likelihood(Protocol):
+    """Anything that tells how likely texts are."""
+
+    @property
+    def name(self) -> str: ...
+
+    def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
+        """One per row, in order. `progress` counts rows."""
+        ...
+
+
+class LocalLikelihood:
+    """Likelihood of a model in this process, exact. What prompts begin with alike is computed once a row."""
+
+    def __init__(self, local: LocalModel) -> None:
+        self._local = local
+
+    @property
+    def name(self) -> str:
+        return self._local.name
+
+    def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
+        """One per row, in order; a text that does not fit the context leaves its row without."""
+        from charter.models.template import chat_format
+        from charter.training.layout import Group
+        from charter.training.logprobs import CompletionLogprobs
+        from charter.training.scoring import ROW_TOKENS, logprob_sums
+
+        format_ = chat_format(self._local.tokenizer)
+        longest = getattr(self._local.model.config, "max_position_embeddings", None) or 10**9
+        found: dict[str, Logprobs] = {}
+        groups: list[Group] = []
+        for number, row in enumerate(rows):
+            try:
+                prompt = format_.prompt_ids(row.prompt)
+                texts = tuple(
+                    format_.completion_ids(row.prompt, text, finished=whole)
+                    for text, whole in zip(row.texts, row.finished, strict=True)
+                )
+            except UserError as error:
+                found[str(number)] = str(error)
+                continue
+            if not all(texts):
+                found[str(number)] = "an empty text"
+            elif len(prompt) + max(map(len, texts)) > longest:
+                found[str(number)] = f"longer than the model's context of {longest} tokens"
+            else:
+                groups.append(Group(str(number), prompt, texts))
+        done = len(found)
+
+        def report(now: int) -> None:
+            if progress is not None:
+                progress(done + now, len(rows))
+
+        if groups:
+            # Prompts of like beginning side by side, so that a row computes it once.
+            groups.sort(key=lambda group: group.prompt)
+            sums = logprob_sums(CompletionLogprobs(self._local.model), groups, ROW_TOKENS, report)
+            found |= {key: tuple(values.tolist()) for key, values in sums.items()}
+        return [found[str(number)] for number in range(len(rows))]
+
+
+class EndpointLikelihood:
+    """Likelihood of one-token texts at an endpoint that gives `top_logprobs`."""
+
+    def __init__(self, endpoint: EndpointModel) -> None:
+        self._endpoint = endpoint
+
+    @property
+    def name(self) -> str:
+        return self._endpoint.name
+
+    def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
+        """One per row, in order."""
+        return self._endpoint.option_logprobs([(row.prompt, row.texts) for row in rows], progress)
+
+
+class LoggedLikelihood:
+    """Likelihood over another one, whose answers are kept in a log; reasons why there is none are not."""
+
+    def __init__(self, inner: Likelihood, digest: str, log: AnswerLog, chunk: int = 128) -> None:
+        self._inner, self._digest, self._log, self._chunk = inner, digest, log, chunk
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
+        """One per row, in order. Raises Unfinished when an endpoint answers none of a chunk."""
+        keys = [question_key(self._digest, "logprobs", as_row(row)) for row in rows]
+        found: dict[str, Logprobs] = {key: tuple(kept) for key in keys if (kept := self._log.get(key)) is not None}
+        todo = list({key: row for key, row in zip(keys, rows, strict=True) if key not in found}.items())
+        before = len(rows) - len(todo)
+        for start in range(0, len(todo), self._chunk):
+            part = todo[start : start + self._chunk]
+
+            def report(now: int, _: int, before: int = before + start) -> None:
+                if progress is not None:
+                    progress(before + now, len(rows))
+
+            answers = self._inner.logprobs([row for _, row in part], report)
+            fresh = dict(zip((key for key, _ in part), answers, strict=True))
+            self._log.add({key: list(one) for key, one in fresh.items() if not isinstance(one, str)})
+            found |= fresh
+        return [found[key] for key in keys]
