@@ -75,6 +75,8 @@ class Clause(_Part):
     rule: Text
     instead: Text | None = None
     opposite: Text | None = None
+    critique: Text | None = None
+    revision: Text | None = None
     severity: Severity = "medium"
     topics: Texts = ()
     train: Sources = ()
@@ -96,7 +98,8 @@ class Clause(_Part):
 class ClausePatch(_Part):
     """A clause as a file writes it: complete when its id is new, otherwise only the fields that change.
 
-    A field that is given replaces the earlier one whole; `instead:` or `opposite:` left blank clears it.
+    A field that is given replaces the earlier one whole; `instead:`, `opposite:`, `critique:` or `revision:` left
+    blank clears it.
     """
 
     id: ClauseId
@@ -104,6 +107,8 @@ class ClausePatch(_Part):
     rule: Text | None = None
     instead: Text | None = None
     opposite: Text | None = None
+    critique: Text | None = None
+    revision: Text | None = None
     severity: Severity | None = None
     topics: Texts = ()
     train: Sources = ()

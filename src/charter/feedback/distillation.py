@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from charter.document import Clause
-from charter.feedback.answers import Labelled, Said, said
+from charter.feedback.answers import Labelled, Said, opened_with, said
 from charter.feedback.preprompts import GENERIC, SHOTS, Risk, generic, risks, targeted
 from charter.feedback.prompt_mix import MixedPrompt
 from charter.feedback.safety import SafetyScore
@@ -27,11 +27,10 @@ from charter.records import (
     Sampling,
     asked,
 )
+from charter.training.teacher import TAUGHT
 
 Context = Literal["generic", "targeted"]
 SOURCE = "context distillation"
-TAUGHT = "distilled"
-"""Role of the pre-prompted question among those that made a row: what the teacher of `distill` is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +76,22 @@ def distil_contexts(
     gate: float | None = 0.0,
     own_answers: bool = True,
     pairs: bool = False,
+    sentences: int | None = None,
     text: str = GENERIC,
     shots: Conversation = SHOTS,
     progress: Progress | None = None,
 ) -> Distillation:
     """Answers with and without pre-prompts, gated, as demonstrations (and preference pairs) on the bare prompts.
 
-    sampling.n: tries under a pre-prompt, of which the one that scores best is taken; the bare answer is greedy.
+    sampling.n: tries under the chosen pre-prompt, of which the one that scores best is taken; the bare answer is greedy.
     threshold: a prompt whose risk (cosine) is at least this gets the targeted pre-prompt.
     gate: the gain has to be larger than this; None keeps every answer.
     own_answers: a helpful prompt that gains nothing gives the bare answer, so that only what improved is changed.
     pairs: a gained answer also gives a pair, with the bare answer rejected.
+    sentences: a pre-prompted answer is cut to so many before it is scored.
     judge: tells refusals, for the report's share of helpful prompts refused.
     """
-    found = _answered(prompts, clauses, model, safety, judge, sampling, threshold, text, shots, progress)
+    found = _answered(prompts, clauses, model, safety, judge, sampling, threshold, sentences, text, shots, progress)
     out = Labelled()
     for row in found:
         _label(row, out, gate, own_answers, pairs)
@@ -105,6 +106,7 @@ def _answered(
     judge: Judge,
     sampling: Sampling,
     threshold: float,
+    sentences: int | None,
     text: str,
     shots: Conversation,
     progress: Progress | None,
@@ -114,13 +116,23 @@ def _answered(
     bare = [prompt.prompt for prompt in prompts]
     under = [generic(one, text, shots) for one in bare]
     named = [targeted(one, by_id[risk.clause], text, shots) for one, risk in zip(bare, nearest, strict=True)]
-    found: list[Distilled] = []
-    tries = dict(
-        zip(("bare", "generic", "targeted"), _ask(model, (bare, under, named), sampling, progress), strict=True)
+    named_N = [risk.score >= threshold for risk in nearest]
+    parts: tuple[tuple[Context | Literal["bare"], Sequence[Conversation], list[bool]], ...] = (
+        ("bare", bare, [False] * len(prompts)),
+        ("generic", under, [not one for one in named_N]),
+        ("targeted", named, named_N),
     )
-    best = {context: _best(prompts, safety, answers) for context, answers in tries.items()}
+    best: dict[str, list[tuple[Said, float | None]]] = {}
+    count = _Count(progress, (2 + sampling.n) * len(prompts))
+    for name, questions, chosen in parts:
+        how = _bare(sampling) if name == "bare" else sampling
+        tries = _ask(model, questions, chosen, how, count)
+        if name != "bare" and sentences is not None:
+            tries = [[_cut(one, sentences) for one in row] for row in tries]
+        best[name] = _best(prompts, safety, tries)
+    found: list[Distilled] = []
     for i, prompt in enumerate(prompts):
-        context: Context = "targeted" if nearest[i].score >= threshold else "generic"
+        context: Context = "targeted" if named_N[i] else "generic"
         answers = {name: chosen[i][0] for name, chosen in best.items()}
         scores = {name: chosen[i][1] for name, chosen in best.items()}
         question = (named if context == "targeted" else under)[i]
@@ -136,23 +148,38 @@ def _answered(
     ]
 
 
+@dataclass
+class _Count:
+    """Progress over several calls."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def of(self, now: int, _: int) -> None:
+        if self.progress is not None:
+            self.progress(self.done + now, self.total)
+
+
 def _ask(
-    model: TextModel, contexts: Sequence[Sequence[Conversation]], sampling: Sampling, progress: Progress | None
-) -> list[list[list[Said]]]:
-    """Per context, per prompt, the tries: one bare answer, sampling.n under each pre-prompt."""
-    out: list[list[list[Said]]] = []
-    done, total = 0, sum(len(part) * (sampling.n if number else 1) for number, part in enumerate(contexts))
-    for number, part in enumerate(contexts):
-        tries = sampling.n if number else 1
-        how = sampling if number else _bare(sampling)
-
-        def report(now: int, _: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + now, total)
-
-        out.append([[said(one) for one in row] for row in model.generate(part, how, report)])
-        done += len(part) * tries
+    model: TextModel, questions: Sequence[Conversation], chosen: Sequence[bool], sampling: Sampling, count: _Count
+) -> list[list[Said]]:
+    """Per question its tries: sampling.n where it is the chosen one, else one, for the report."""
+    out: list[list[Said]] = [[] for _ in questions]
+    for several in (True, False):
+        mine = [i for i, one in enumerate(chosen) if one == several]
+        how = sampling if several else replace(sampling, n=1)
+        answers = model.generate([questions[i] for i in mine], how, count.of) if mine else []
+        for i, row in zip(mine, answers, strict=True):
+            out[i] = [said(one) for one in row]
+        count.done += len(mine) * how.n
     return out
+
+
+def _cut(one: Said, sentences: int) -> Said:
+    """The answer's first sentences; ended, where there was more."""
+    text = opened_with(None, one.text, sentences)
+    return one if text == one.text.strip() else Said(text, True)
 
 
 def _bare(sampling: Sampling) -> Sampling:

@@ -6,6 +6,7 @@ A local model gives it for whole answers; an endpoint only for texts that are on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -121,7 +122,11 @@ class LoggedLikelihood:
     def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
         """One per row, in order. Raises Unfinished when an endpoint answers none of a chunk."""
         keys = [question_key(self._digest, "logprobs", as_row(row)) for row in rows]
-        found: dict[str, Logprobs] = {key: tuple(kept) for key in keys if (kept := self._log.get(key)) is not None}
+        kept = {key: answer for key in keys if (answer := self._log.get(key)) is not None}
+        # JSON has no infinity.
+        found: dict[str, Logprobs] = {
+            key: tuple(-math.inf if one is None else one for one in answer) for key, answer in kept.items()
+        }
         todo = list({key: row for key, row in zip(keys, rows, strict=True) if key not in found}.items())
         before = len(rows) - len(todo)
         for start in range(0, len(todo), self._chunk):
@@ -133,6 +138,12 @@ class LoggedLikelihood:
 
             answers = self._inner.logprobs([row for _, row in part], report)
             fresh = dict(zip((key for key, _ in part), answers, strict=True))
-            self._log.add({key: list(one) for key, one in fresh.items() if not isinstance(one, str)})
+            self._log.add(
+                {
+                    key: [None if math.isinf(value) else value for value in one]
+                    for key, one in fresh.items()
+                    if not isinstance(one, str)
+                }
+            )
             found |= fresh
         return [found[key] for key in keys]

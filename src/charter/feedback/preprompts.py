@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from charter.document import Clause, clause_instruction
+from charter.document import ASSISTANT, Clause, clause_instruction
 from charter.feedback.prompt_mix import with_system
 from charter.models.embedding import embed
 from charter.records import Conversation, Message
@@ -74,6 +74,11 @@ def generic(prompt: Conversation, text: str = GENERIC, shots: Conversation = SHO
 
 
 def targeted(prompt: Conversation, clause: Clause, text: str = GENERIC, shots: Conversation = SHOTS) -> Conversation:
-    """The prompt under the pre-prompt that says one clause. The generic text stands first: it is what all prompts of
-    a run begin with alike, and so is computed once."""
-    return with_system(prompt, f"{text}\n{clause_instruction(clause)}", shots)
+    """The prompt under the generic pre-prompt, with one clause as a reminder at the end of the user's turn.
+
+    There a small model heeds it most; and all pre-prompted questions begin alike, which is computed once.
+    """
+    reminder = f"\n(Remember: {clause_instruction(clause).removeprefix(ASSISTANT).strip()})"
+    last = max(place for place, turn in enumerate(prompt) if turn.role == "user")
+    turn = Message("user", prompt[last].content + reminder)
+    return with_system((*prompt[:last], turn, *prompt[last + 1 :]), text, shots)

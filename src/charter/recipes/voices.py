@@ -1,0 +1,109 @@
+"""Who speaks in a recipe's feedback sources: the model itself, a critic, a labeller; each asked once, by one log."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from charter.errors import UserError
+from charter.feedback.asking import AnswerLog, LoggedModel
+from charter.feedback.likelihood import EndpointLikelihood, Likelihood, LocalLikelihood, LoggedLikelihood
+from charter.models.loading import named_digest
+from charter.models.names import is_endpoint, text_model
+
+if TYPE_CHECKING:
+    from charter.models.endpoint import EndpointModel
+    from charter.models.generation.local import LocalTextModel
+    from charter.recipes.recipe import Recipe
+
+ANSWERS = "answers.jsonl"
+_CHUNK, _ENDPOINT_CHUNK = 256, 64
+
+
+@dataclass
+class Voice:
+    """One model, loaded when it is first asked."""
+
+    name: str
+    log: AnswerLog
+    recipe: Recipe
+
+    @cached_property
+    def _model(self) -> LocalTextModel | EndpointModel:
+        found = text_model(self.name, endpoint=self.recipe.endpoint)
+        return cast("LocalTextModel | EndpointModel", found)
+
+    @cached_property
+    def text(self) -> LoggedModel:
+        """It answers."""
+        return LoggedModel(self._model, voice_digest(self.name), self.log, self._chunk)
+
+    @cached_property
+    def likelihood(self) -> Likelihood:
+        """It tells how likely texts are; an endpoint only of single tokens."""
+        from charter.models.endpoint import EndpointModel
+
+        model = self._model
+        inner = EndpointLikelihood(model) if isinstance(model, EndpointModel) else LocalLikelihood(model.local)
+        return LoggedLikelihood(inner, voice_digest(self.name), self.log, self._chunk)
+
+    @property
+    def _chunk(self) -> int:
+        return _ENDPOINT_CHUNK if is_endpoint(self.name) else _CHUNK
+
+    def counts(self) -> Counter[str]:
+        """What it was asked, named by it; nothing where it was not asked to speak."""
+        if "text" not in self.__dict__:
+            return Counter()
+        return Counter({f"{self.name}: {what}": count for what, count in self.text.counts.items()})
+
+    def dismiss(self) -> None:
+        """Free its weights."""
+        for name in ("_model", "text", "likelihood"):
+            self.__dict__.pop(name, None)
+        gc.collect()
+
+
+@dataclass
+class Voices:
+    """All of a recipe; the same name is the same voice."""
+
+    recipe: Recipe
+    folder: Path
+    _known: dict[str, Voice] = field(default_factory=dict)
+
+    @cached_property
+    def log(self) -> AnswerLog:
+        """The one log, in the stage's folder."""
+        return AnswerLog(self.folder / ANSWERS)
+
+    def of(self, name: str) -> Voice:
+        """The voice of that name."""
+        return self._known.setdefault(name, Voice(name, self.log, self.recipe))
+
+    @property
+    def policy(self) -> Voice:
+        return self.of(self.recipe.model)
+
+    @property
+    def critic(self) -> Voice:
+        return self.of(self.recipe.critic or self.recipe.model)
+
+    @property
+    def labeller(self) -> Voice:
+        if self.recipe.labeller is None:
+            raise UserError("labeller: none is named. Add `labeller:` with a model or an endpoint to the recipe.")
+        return self.of(self.recipe.labeller)
+
+    def counts(self) -> Counter[str]:
+        """What every voice was asked."""
+        return sum((voice.counts() for voice in self._known.values()), Counter())
+
+
+def voice_digest(name: str) -> str:
+    """What an answer depends on: the digest of local weights, or the endpoint's name."""
+    return name if is_endpoint(name) else named_digest(name)
