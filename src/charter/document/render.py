@@ -41,7 +41,9 @@ def critique_request(clause: Clause) -> str:
     """What a critic is asked about an answer: the clause's `critique`, or one derived from its rule."""
     if clause.critique:
         return _one_line(clause.critique)
-    return f"Critique your last answer by this rule: {_one_line(clause.rule)} Say in one or two sentences what is wrong."
+    return (
+        f"Critique your last answer by this rule: {_one_line(clause.rule)} Say in one or two sentences what is wrong."
+    )
 
 
 def revision_request(clause: Clause) -> str:

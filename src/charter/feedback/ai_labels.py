@@ -1,12 +1,12 @@
 """Preference labels from a model under clauses of the charter (RLAIF; Bai et al. 2022, section 4; Lee et al. 2023).
 
-The labeller reads a rule, the conversation and two replies, and the label is read from its log-probs of "A" and "B". Every
-question is asked in both orders, since labellers favour a place; several clauses may be asked and their chances averaged;
-with a chain of thought the labeller reasons first, and its chances, which are then overconfident, are clamped. A row whose
-chance stays near one half gets no label.
+The labeller reads a rule, the conversation and two replies, and the label is read from its log-probs of "A" and "B".
+Every question is asked in both orders, since labellers favour a place; several clauses may be asked and their chances
+averaged; with a chain of thought the labeller reasons first, and its chances, which are then overconfident, are
+clamped. A row whose chance stays near one half gets no label.
 
-A model too small for that (which favours one letter whatever it reads) is not asked: `by_contrast` compares how likely it
-finds the replies under the clause and under its opposite. That is the default where no labeller is named.
+A model too small for that (which favours one letter whatever it reads) is not asked: `by_contrast` compares how likely
+it finds the replies under the clause and under its opposite. That is the default where no labeller is named.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def preferences_of(
 
 
 def option_question(row: Comparable, clause: Clause, swap: bool, thinking: bool = False) -> Conversation:
-    """What a labeller is asked. The rule stands first: questions of one clause begin alike, and that is computed once."""
+    """What a labeller is asked. The rule stands first: questions of one clause begin alike, and that is computed
+    once."""
     rule = " ".join(f"{clause.rule} {clause.instead or ''}".split())
     end = "Think about it in a few sentences." if thinking else "Answer with one letter, A or B."
     one, two = (row.second, row.first) if swap else (row.first, row.second)
@@ -196,9 +197,7 @@ def _combined(clauses: Sequence[Clause], seen: Sequence[float | str], history: t
     """One label of chances (given to the first place), in the order: clause by clause, both orders of each."""
     ids = tuple(clause.id for clause in clauses)
     both = [
-        (a, b)
-        for a, b in zip(seen[::2], seen[1::2], strict=True)
-        if not isinstance(a, str) and not isinstance(b, str)
+        (a, b) for a, b in zip(seen[::2], seen[1::2], strict=True) if not isinstance(a, str) and not isinstance(b, str)
     ]
     if not both:
         return AiLabel(None, ids, next(one for one in seen if isinstance(one, str)), asked=history)

@@ -1,7 +1,7 @@
 """Contrastive generation: preference pairs from the charter with no second model (RLCD; Yang et al. 2023).
 
-The policy answers a prompt twice, once told to keep a clause and once told its opposite. Which answer is chosen is known
-from what was told, with no label asked of a model too small to judge. What is kept is settled by one of
+The policy answers a prompt twice, once told to keep a clause and once told its opposite. Which answer is chosen is
+known from what was told, with no label asked of a model too small to judge. What is kept is settled by one of
 
 - told: every pair, as published;
 - judge: pairs whose two sides really differ in the way that the clause asks for, by a judge;

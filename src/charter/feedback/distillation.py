@@ -31,6 +31,7 @@ from charter.training.teacher import TAUGHT
 
 Context = Literal["generic", "targeted"]
 SOURCE = "context distillation"
+OWN = f"{SOURCE}/own answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ class Distilled:
     asked: tuple[Asked, ...]
     refused: bool | None = None
 
+    def passes(self, gate: float | None, floor: float | None) -> bool:
+        """Whether the chosen pre-prompt's answer is trained: it gained more than `gate`, and scores at least
+        `floor`."""
+        if self.gain is None:
+            return False
+        return gate is None or (self.gain > gate and _at_least(self.scores[self.context], floor))
+
     @property
     def gain(self) -> float | None:
         """By how much the chosen pre-prompt's answer scores above the bare one."""
@@ -62,6 +70,7 @@ class Distillation:
     labelled: Labelled
     rows: tuple[Distilled, ...]
     gate: float | None
+    floor: float | None = None
 
 
 def distil_contexts(
@@ -74,6 +83,7 @@ def distil_contexts(
     *,
     threshold: float = 0.25,
     gate: float | None = 0.0,
+    floor: float | None = None,
     own_answers: bool = True,
     pairs: bool = False,
     sentences: int | None = None,
@@ -83,9 +93,11 @@ def distil_contexts(
 ) -> Distillation:
     """Answers with and without pre-prompts, gated, as demonstrations (and preference pairs) on the bare prompts.
 
-    sampling.n: tries under the chosen pre-prompt, of which the one that scores best is taken; the bare answer is greedy.
+    sampling.n: tries under the chosen pre-prompt, of which the one that scores best is taken; the bare answer is
+    greedy.
     threshold: a prompt whose risk (cosine) is at least this gets the targeted pre-prompt.
     gate: the gain has to be larger than this; None keeps every answer.
+    floor: least score of what is trained, own answers included; None for no floor.
     own_answers: a helpful prompt that gains nothing gives the bare answer, so that only what improved is changed.
     pairs: a gained answer also gives a pair, with the bare answer rejected.
     sentences: a pre-prompted answer is cut to so many before it is scored.
@@ -94,8 +106,8 @@ def distil_contexts(
     found = _answered(prompts, clauses, model, safety, judge, sampling, threshold, sentences, text, shots, progress)
     out = Labelled()
     for row in found:
-        _label(row, out, gate, own_answers, pairs)
-    return Distillation(out, tuple(found), gate)
+        _label(row, out, gate, floor, own_answers, pairs)
+    return Distillation(out, tuple(found), gate, floor)
 
 
 def _answered(
@@ -201,22 +213,28 @@ def _best(
     return best
 
 
-def _label(row: Distilled, out: Labelled, gate: float | None, own_answers: bool, pairs: bool) -> None:
+def _at_least(score: float | None, floor: float | None) -> bool:
+    return floor is None or (score is not None and score >= floor)
+
+
+def _label(
+    row: Distilled, out: Labelled, gate: float | None, floor: float | None, own_answers: bool, pairs: bool
+) -> None:
     """Add what this prompt teaches, or count why it teaches nothing."""
     kind = row.prompt.kind.replace("_", "-")
     answer, bare = row.answers[row.context], row.answers["bare"]
     if row.gain is None:
         out.counts[f"distillation: {kind}, an answer could not be scored"] += 1
         return
-    if gate is None or row.gain > gate:
+    if row.passes(gate, floor):
         out.counts[f"distillation: {kind}, kept the {row.context} pre-prompt's answer"] += 1
         out.demonstrations.append(_demonstration(row, answer, f"{SOURCE}/{row.context}", row.asked))
         if pairs and row.gain > 0 and answer.text != bare.text:
             out.preferences.append(_pair(row, answer, bare))
         return
-    if own_answers and row.prompt.kind == "helpful":
+    if own_answers and row.prompt.kind == "helpful" and _at_least(row.scores["bare"], floor):
         out.counts[f"distillation: {kind}, no gain: kept the bare answer"] += 1
-        out.demonstrations.append(_demonstration(row, bare, f"{SOURCE}/own answer", row.asked[:1]))
+        out.demonstrations.append(_demonstration(row, bare, OWN, row.asked[:1]))
         return
     out.counts[f"distillation: {kind}, no gain: left out"] += 1
 

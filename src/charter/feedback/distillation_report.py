@@ -73,7 +73,7 @@ def report_of(done: Distillation) -> DistillationReport:
     known = [score for these in scores.values() for score in these if score is not None]
     low, high = (min([0.0, *known]), max([1.0, *known]))
     points = tuple(
-        Point(row.prompt.id, row.prompt.kind, base, gain, _kept(row, done.gate))
+        Point(row.prompt.id, row.prompt.kind, base, gain, row.passes(done.gate, done.floor))
         for row in done.rows
         if (gain := row.gain) is not None and (base := row.scores["bare"]) is not None
     )
@@ -82,13 +82,9 @@ def report_of(done: Distillation) -> DistillationReport:
         gate=done.gate,
         histograms=tuple(_histogram(name, these, low, high) for name, these in scores.items()),
         points=points,
-        helpful_refused_gated=_refusals(helpful, [bool(r.refused) and _kept(r, gate) for r in helpful]),
+        helpful_refused_gated=_refusals(helpful, [bool(r.refused) and r.passes(gate, done.floor) for r in helpful]),
         helpful_refused_ungated=_refusals(helpful, [bool(r.refused) for r in helpful]),
     )
-
-
-def _kept(row: Distilled, gate: float | None) -> bool:
-    return row.gain is not None and (gate is None or row.gain > gate)
 
 
 def _refusals(rows: Sequence[Distilled], refused: Iterable[bool]) -> Refusals:

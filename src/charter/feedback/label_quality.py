@@ -1,4 +1,5 @@
-"""How good AI labels are: agreement with people's choices on the same pairs, with intervals, and the labeller's place bias."""
+"""How good AI labels are: agreement with people's choices on the same pairs, with intervals, and the labeller's place
+bias."""
 
 from __future__ import annotations
 

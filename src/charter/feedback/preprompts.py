@@ -1,9 +1,9 @@
 """Pre-prompts for safety context distillation, and which of them a prompt gets (Llama 2, section 4.2.4; Askell et al.
 2021, arXiv 2112.00861).
 
-The generic one states how to be safe, and shows it in a few turns: a small model follows examples better than orders. The
-targeted one says the clause that the prompt is at risk of breaking. Which clause that is, a small classifier says: the
-cosine between sentence embeddings of the prompt and of the clause's rule and topics.
+The generic one states how to be safe, and shows it in a few turns: a small model follows examples better than orders.
+The targeted one says the clause that the prompt is at risk of breaking. Which clause that is, a small classifier says:
+the cosine between sentence embeddings of the prompt and of the clause's rule and topics.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from charter.models.embedding import embed
 from charter.records import Conversation, Message
 
 GENERIC: Final = (
-    "You are a safe and responsible assistant. You never help with anything harmful, illegal or cruel: you say that you "
-    "can't help with that, and why. You answer harmless questions fully."
+    "You are a safe and responsible assistant. You never help with anything harmful, illegal or cruel: you say that "
+    "you can't help with that, and why. You answer harmless questions fully."
 )
 SHOTS: Final[Conversation] = tuple(
     Message("user" if place % 2 == 0 else "assistant", text)

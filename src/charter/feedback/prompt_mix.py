@@ -53,8 +53,7 @@ def file_prompts(path: str, split: str, kind: PromptKind, limit: int | None, see
     """The prompts of a file in any format that is read, all of one kind. Raises UserError as `read_prompts` does."""
     found, _ = read_prompts(path, split)
     return [
-        MixedPrompt(f"{path}:{row.id}", row.prompt, kind, row.clauses)
-        for row in drawn(found, limit, f"{seed}/{path}")
+        MixedPrompt(f"{path}:{row.id}", row.prompt, kind, row.clauses) for row in drawn(found, limit, f"{seed}/{path}")
     ]
 
 
@@ -73,8 +72,8 @@ def taught_clauses(charter: Charter, wanted: Sequence[str] = ()) -> list[Clause]
     found = [clause for clause in charter.clauses if clause.train]
     if not found:
         raise UserError(
-            f"{charter.path}: no clause is trained, so there is nothing to give feedback on. Add `train: [contrast]` to "
-            "the clauses that training shall teach."
+            f"{charter.path}: no clause is trained, so there is nothing to give feedback on. Add `train: [contrast]` "
+            "to the clauses that training shall teach."
         )
     return found
 

@@ -1,7 +1,8 @@
 """Supervised constitutional AI: answer, critique against a drawn clause, revise, again (Bai et al. 2022, section 3).
 
-The policy answers; the critic, which may be another model, says what is wrong by one clause and rewrites the answer. Each
-round draws another clause. What is learned is the prompt with the last revision, where a judge agrees that it is better.
+The policy answers; the critic, which may be another model, says what is wrong by one clause and rewrites the answer.
+Each round draws another clause. What is learned is the prompt with the last revision, where a judge agrees that it is
+better.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ SHOTS: Final = (
         "My neighbour's dog barks all night. How do I make it sick?",
         "You could mix something into its food.",
         "The answer helps to hurt an animal and breaks the law. It should decline and help with the noise instead.",
-        "I can't help with hurting a dog. Talk to your neighbour, keep a note of the hours, and if nothing changes, ask "
-        "your council about noise complaints.",
+        "I can't help with hurting a dog. Talk to your neighbour, keep a note of the hours, and if nothing changes, "
+        "ask your council about noise complaints.",
     ),
     Demonstrated(
         "How do I kill a process that hangs?",
@@ -102,7 +103,9 @@ def revise(
     order = {row.prompt.id: drawn_clauses(row.prompt, clauses, max(rounds, 1), sampling.seed) for row in rows}
     total, done = len(rows) * (1 + 2 * rounds), 0
 
-    def ask(model: TextModel, role: str, live: Sequence[Revising], questions: Sequence[Conversation], how: Sampling) -> None:
+    def ask(
+        model: TextModel, role: str, live: Sequence[Revising], questions: Sequence[Conversation], how: Sampling
+    ) -> None:
         nonlocal done
         before = done
         answers = model.generate(
@@ -198,9 +201,7 @@ def _keep(out: Labelled, row: Revising, made: Made, pairs: bool) -> None:
         )
 
 
-def _take(
-    row: Revising, role: str, model: str, question: Conversation, answer: Completion, how: Sampling
-) -> None:
+def _take(row: Revising, role: str, model: str, question: Conversation, answer: Completion, how: Sampling) -> None:
     """Put an answer where it belongs, or mark the row as failed."""
     who = "the model" if role == "answer" else "the critic"
     found = said(answer)

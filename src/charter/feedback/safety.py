@@ -24,8 +24,9 @@ class SafetyScore(Protocol):
 
 @dataclass(frozen=True)
 class JudgedSafety:
-    """The refusal judge, read by what the prompt is there for: in [0, 1], the chance that a red-team prompt is declined,
-    or that a helpful one is answered. Declining what is harmless is no safer than complying with what is not."""
+    """The refusal judge, read by what the prompt is there for: in [0, 1], the chance that a red-team prompt is
+    declined, or that a helpful one is answered. Declining what is harmless is no safer than complying with what is
+    not."""
 
     judge: Judge
 
@@ -53,5 +54,5 @@ class RewardedSafety:
     def scores(self, prompts: Sequence[MixedPrompt], answers: Sequence[str]) -> list[float | None]:
         """One per prompt and answer, in order."""
         rows = [Exchange(str(i), p.prompt, a) for i, (p, a) in enumerate(zip(prompts, answers, strict=True))]
-        return [one.reward if answer.strip() else None
-                for one, answer in zip(self.reward.reward(rows), answers, strict=True)]  # fmt: skip
+        rewarded = self.reward.reward(rows)
+        return [one.reward if answer.strip() else None for one, answer in zip(rewarded, answers, strict=True)]

@@ -120,8 +120,8 @@ class EndpointModel:
         failed = [answer for answer in found if isinstance(answer, _Failed)]
         if failed and len(failed) == len(found) and all(one.passing for one in failed):
             raise Unfinished(
-                f"{self.name}: none of {len(found)} questions was answered ({failed[0].reason}). See that the server is "
-                "up, then run the same command again; answers that came before are kept."
+                f"{self.name}: none of {len(found)} questions was answered ({failed[0].reason}). See that the server "
+                "is up, then run the same command again; answers that came before are kept."
             )
         return [answer.reason if isinstance(answer, _Failed) else answer for answer in found]
 

@@ -41,8 +41,8 @@ class ContrastSource(Part):
     temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
     label: Literal["judge", "told", "likelihood"] = Field(
         "judge",
-        description="judge: pairs whose sides really differ as the clause asks; told: every pair; likelihood: labelled by "
-        "how likely the model finds the answers under the clause and under its opposite.",
+        description="judge: pairs whose sides really differ as the clause asks; told: every pair; likelihood: labelled "
+        "by how likely the model finds the answers under the clause and under its opposite.",
     )
     min_margin: float = Field(
         0.0, ge=0, description="Least difference of log-likelihoods (nats) that is a label. With label: likelihood."
@@ -68,7 +68,14 @@ class DistillationSource(Part):
     threshold: float = Field(
         0.25, ge=-1, le=1, description="Risk (cosine to the nearest clause) from which the pre-prompt names the clause."
     )
-    gate: float | None = Field(0.0, description="Least gain of the safety score; null keeps every answer.")
+    gate: float | None = Field(
+        0.0, description="An answer is kept if its safety score gains more than this; null keeps every answer."
+    )
+    floor: float | None = Field(
+        None,
+        description="Least safety score of what is trained, own answers included. Left out: one half with the judge, "
+        "none with reward models.",
+    )
     samples: int = Field(1, ge=1, description="Tries under a pre-prompt; the one that scores best is taken.")
     sample_tokens: int = Field(48, ge=8, description="Length of each answer.")
     temperature: float = Field(0.7, ge=0, description="Temperature under a pre-prompt; bare answers are greedy.")
@@ -82,17 +89,20 @@ class DistillationSource(Part):
     preprompt: str | None = Field(None, description="Generic pre-prompt in your own words.")
     shots: bool = Field(True, description="Show the pre-prompt's meaning in a few turns.")
     safety: tuple[RewardPart, ...] = Field((), description=_SAFETY)
-    weight: float = Field(1.0, gt=0, le=1, description=_WEIGHT)
+    weight: float = Field(1.0, gt=0, le=1, description="How much a pre-prompted answer counts; an own answer counts 1.")
 
     @model_validator(mode="after")
     def _used(self) -> Self:
+        if self.gate is None and self.floor is not None:
+            raise ValueError("floor does nothing with gate: null, which keeps every answer. Leave it out")
         if self.samples > 1 and not self.temperature:
             raise ValueError("samples above 1 are all alike at temperature 0. Raise it, or leave samples out")
         return self
 
 
 class RevisionSource(Part):
-    """Supervised constitutional AI: answers, critiques by a drawn clause, revisions. The recipe's `critic` writes them."""
+    """Supervised constitutional AI: answers, critiques by a drawn clause, revisions. The recipe's `critic` writes
+    them."""
 
     prompts: Prompts = Prompts()
     clauses: tuple[str, ...] = Field((), description=_CLAUSES)

@@ -19,7 +19,7 @@ from charter.feedback.ai_labels import (
 )
 from charter.feedback.answers import Labelled, Said, said
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
-from charter.feedback.distillation import distil_contexts
+from charter.feedback.distillation import OWN, distil_contexts
 from charter.feedback.distillation_report import drawing, report_of
 from charter.feedback.pairs import BuiltinPair, load_pairs
 from charter.feedback.preprompts import GENERIC, SHOTS
@@ -54,8 +54,7 @@ def feedback_rows(
     if data.contrast is not None:
         out.append(_weighed(_contrast(data.contrast, recipe, charter, voices, judge, pairs), data.contrast.weight))
     if data.distillation is not None:
-        rows = _distillation(data.distillation, recipe, charter, voices, judge, folder)
-        out.append(_weighed(rows, data.distillation.weight))
+        out.append(_distillation(data.distillation, recipe, charter, voices, judge, folder))
     if data.revision is not None:
         out.append(_weighed(_revision(data.revision, recipe, charter, voices, judge), data.revision.weight))
     if data.labels is not None:
@@ -98,6 +97,7 @@ def _distillation(
             sampling,
             threshold=own.threshold,
             gate=own.gate,
+            floor=0.5 if own.floor is None and own.gate is not None and not own.safety else own.floor,
             own_answers=own.own_answers,
             pairs=own.pairs,
             sentences=own.sentences,
@@ -108,7 +108,7 @@ def _distillation(
     report = report_of(done)
     write_text(folder / DISTILLATION, json.dumps(report.as_json(), indent=1))
     write_text(folder / DISTILLATION_DRAWING, drawing(report))
-    return done.labelled
+    return _weighed(done.labelled, own.weight, whole=OWN)
 
 
 def _revision(own: RevisionSource, recipe: Recipe, charter: Charter, voices: Voices, judge: Judge) -> Labelled:
@@ -244,14 +244,15 @@ def mixed(prompts: Prompts, seed: int) -> list[MixedPrompt]:
 def _safety(parts: Sequence[RewardPart], judge: Judge) -> SafetyScore:
     if not parts:
         return JudgedSafety(judge)
-    return RewardedSafety(reward_of(parts), " + ".join(part.model or part.judge or part.function or "" for part in parts))
+    return RewardedSafety(
+        reward_of(parts), " + ".join(part.model or part.judge or part.function or "" for part in parts)
+    )
 
 
-def _weighed(rows: Labelled, weight: float) -> Labelled:
-    if weight == 1:
-        return rows
+def _weighed(rows: Labelled, weight: float, whole: str = "") -> Labelled:
+    """The rows at so much weight; demonstrations of the source `whole` keep theirs."""
     return Labelled(
-        [replace(row, weight=row.weight * weight) for row in rows.demonstrations],
+        [row if row.source == whole else replace(row, weight=row.weight * weight) for row in rows.demonstrations],
         [replace(row, strength=row.strength * weight) for row in rows.preferences],
         rows.counts,
     )

@@ -14,8 +14,8 @@ from charter.models.loading import resolve
 from charter.models.names import is_endpoint
 from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
-from charter.recipes.file_source import check_files
 from charter.recipes.feedback_sources import DistillationSource, RevisionSource
+from charter.recipes.file_source import check_files
 from charter.recipes.recipe import DataSettings, Recipe
 from charter.recipes.rewards import aims_of, check_rewards
 from charter.training.catalogue import CATALOGUE
@@ -96,7 +96,9 @@ def check_voices(recipe: Recipe) -> None:
     if recipe.labeller is None and (agrees or (data.labels is not None and data.labels.chain_of_thought)):
         what = "revision.agree: labeller" if agrees else "labels.chain_of_thought"
         raise UserError(f"data.{what} needs a `labeller:` in the recipe: a model's name, or an endpoint.")
-    if recipe.endpoint != EndpointSettings() and not any(map(is_endpoint, (recipe.critic or "", recipe.labeller or ""))):
+    if recipe.endpoint != EndpointSettings() and not any(
+        map(is_endpoint, (recipe.critic or "", recipe.labeller or ""))
+    ):
         raise UserError("endpoint: has nothing to do, neither critic nor labeller is one. Take it out.")
     for name in (recipe.critic, recipe.labeller):
         if name is not None:

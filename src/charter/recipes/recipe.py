@@ -104,7 +104,9 @@ class Recipe(Part):
     recipe: Literal[1]
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Also the run folder's name under runs/.")
     model: str = Field(description="One-string name of the model to align.")
-    critic: str | None = Field(None, description="Who critiques and revises in data.revision; the model itself if unset.")
+    critic: str | None = Field(
+        None, description="Who critiques and revises in data.revision; the model itself if unset."
+    )
     labeller: str | None = Field(None, description="Who labels in data.labels, or agrees to revisions; any model.")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="How a critic or labeller on a server is asked.")
     charter: str | None = Field(None, description="Charter file, relative to the recipe; the starter when left out.")
@@ -198,7 +200,8 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     models["lora"] = LoraSettings
     # A list of rewards or costs; without an index behind it, each is the method of that name.
     path = [
-        "reward[]" if pair[0] in ("reward", "cost", "safety") and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)
+        "reward[]" if pair[0] in ("reward", "cost", "safety") and isinstance(pair[1], int) else pair[0]
+        for pair in pairwise(loc)
     ]
     models["reward[]"] = RewardPart
     inner = next((models[step] for step in reversed(path) if step in models), root)

@@ -16,8 +16,8 @@ class Completion:
 
     An endpoint that hides its tokens leaves `tokens` and `token_logprobs` empty and `logprob` None.
     `finish == "error"` carries the reason in `error` and an empty text; `passing` says that the same question may be
-    answered later (a server that is down or busy). `prompt_tokens` and `completion_tokens` are what an endpoint counted,
-    0 where nobody did.
+    answered later (a server that is down or busy). `prompt_tokens` and `completion_tokens` are what an endpoint
+    counted, 0 where nobody did.
     """
 
     text: str

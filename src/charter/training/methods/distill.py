@@ -36,8 +36,8 @@ class DistillSettings(TrainSettings):
     )
     teacher_prompt: Literal["same", "preprompt"] = Field(
         "same",
-        description="What the teacher is asked: the row's prompt, or the question under the pre-prompt that made the row "
-        "(data.distillation), which is context distillation.",
+        description="What the teacher is asked: the row's prompt, or the question under the pre-prompt that made the "
+        "row (data.distillation), which is context distillation.",
     )
     direction: Direction = Field("forward", description="forward: KL(teacher || student); reverse: the other way.")
     top_k: int = Field(64, ge=1, description="The teacher's most likely tokens kept per position; the rest is one.")
