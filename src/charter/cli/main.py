@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
+from charter.cli import align, data, document, evaluate, feedback, generate, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 
@@ -79,6 +79,7 @@ app.command("eval")(evaluate.eval_)
 app.command("compare")(evaluate.compare)
 app.command("regress")(evaluate.regress)
 app.add_typer(judge.app, name="judge")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(reward.app, name="reward")
 
 

@@ -113,11 +113,11 @@ def self_reward(under: Logprobs, against: Logprobs) -> float | str:
 
     under, against: log-probs of (a, b) under the clause's text and under its opposite (DLMA, eq. 5).
     """
-    for side in (under, against):
-        if isinstance(side, str):
-            return side
-    (ua, ub), (oa, ob) = under, against  # type: ignore[misc]
-    return float((ua - oa) - (ub - ob))  # type: ignore[operator]
+    if isinstance(under, str):
+        return under
+    if isinstance(against, str):
+        return against
+    return (under[0] - against[0]) - (under[1] - against[1])
 
 
 def labelled(row: Preference, reward: float) -> Preference:

@@ -16,7 +16,7 @@ from charter.models.loading import named_digest
 from charter.models.names import is_endpoint, text_model
 
 if TYPE_CHECKING:
-    from charter.models.endpoint import EndpointModel
+    from charter.models.endpoint import EndpointModel, EndpointSettings
     from charter.models.generation.local import LocalTextModel
     from charter.recipes.recipe import Recipe
 
@@ -30,11 +30,11 @@ class Voice:
 
     name: str
     log: AnswerLog
-    recipe: Recipe
+    endpoint: EndpointSettings | None = None
 
     @cached_property
     def _model(self) -> LocalTextModel | EndpointModel:
-        found = text_model(self.name, endpoint=self.recipe.endpoint)
+        found = text_model(self.name, endpoint=self.endpoint)
         return cast("LocalTextModel | EndpointModel", found)
 
     @cached_property
@@ -83,7 +83,7 @@ class Voices:
 
     def of(self, name: str) -> Voice:
         """The voice of that name."""
-        return self._known.setdefault(name, Voice(name, self.log, self.recipe))
+        return self._known.setdefault(name, Voice(name, self.log, self.recipe.endpoint))
 
     @property
     def policy(self) -> Voice:
