@@ -111,7 +111,7 @@ def self_rewards(
 def self_reward(under: Logprobs, against: Logprobs) -> float | str:
     """[log p(a | clause) - log p(a | opposite)] - [the same of b], in nats: above 0, a keeps the clause better than b.
 
-    under, against: log-probs of (a, b) under the clause's text and under its opposite (DLMA, eq. 5).
+    under, against: log-probs of (a, b) under the clause's text and under its opposite (DLMA).
     """
     if isinstance(under, str):
         return under
