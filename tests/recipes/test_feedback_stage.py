@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from charter.document import STARTER, Charter, load_charter
 from charter.errors import Unfinished, UserError
 from charter.judges.refusal import RefusalJudge
+from charter.models.loading import load_model
+from charter.models.template import chat_format
 from charter.recipes.data_stage import build_data
 from charter.recipes.pipeline import align
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.voices import Voices
+from charter.records import user_prompt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from serving import serving
@@ -41,6 +45,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def labeller(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a head that finds A and B likely wherever it is asked: a random one has other favourites."""
+    local = load_model(str(base), "float32")
+    prompts = ["Which reply keeps the rule better, A or B?", "Hello", "Answer with one letter."]
+    ids = [chat_format(local.tokenizer).prompt_ids(user_prompt(prompt)) for prompt in prompts]
+    with torch.no_grad():
+        ends = [local.model.model(torch.tensor([one])).last_hidden_state[0, -1] for one in ids]
+        towards = torch.stack(ends).mean(0)
+        for letter, seed in (("A", 1), ("B", 2)):
+            noise = torch.randn(towards.shape, generator=torch.Generator().manual_seed(seed))
+            (token,) = local.tokenizer.encode(letter, add_special_tokens=False)
+            local.model.lm_head.weight[token] = 0.5 * towards + 0.05 * noise
+    folder = tmp_path_factory.mktemp("labeller") / "model"
+    local.model.save_pretrained(folder)
+    local.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def judge() -> RefusalJudge:
     return RefusalJudge()
 
@@ -62,9 +85,9 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def test_an_endpoint_as_critic_and_labeller_goes_down_and_only_the_rest_is_asked(
-    tmp_path: Path, base: Path, charter: Charter, judge: RefusalJudge
+    tmp_path: Path, base: Path, labeller: Path, charter: Charter, judge: RefusalJudge
 ) -> None:
-    with serving(base, up=9) as server:
+    with serving(labeller, up=9) as server:
         own = recipe(tmp_path, base, ENDPOINT.format(server=server.endpoint, prompts=PROMPTS))
         check_recipe(own)
         with pytest.raises(Unfinished, match=r"down for now.*run the same command again"):
@@ -83,10 +106,13 @@ def test_an_endpoint_as_critic_and_labeller_goes_down_and_only_the_rest_is_asked
     assert counts[f"{server.endpoint}: prompt tokens"] > 1000
     # Every prompt of both sources ends somewhere: kept, or counted by reason.
     assert sum(n for what, n in counts.items() if what.startswith("revision: ")) == 6
-    labelled = sum(n for what, n in counts.items() if what.startswith("labels: ") and "percent" not in what)
-    assert labelled == 6
-    assert 0 <= counts["labels: mean chance of the reply that stands first, in percent"] <= 100
-    for row in rows(tmp_path / "whole", "preferences.jsonl"):
+    assert sum(n for what, n in counts.items() if what.startswith("labels: ")) == 6
+    report = json.loads((tmp_path / "whole" / "labels.json").read_text())
+    assert report["place"]["pairs"] == counts[f"labels: by {server.endpoint}"] > 0
+    assert 0 < report["place"]["first_place"] < 1
+    labelled = rows(tmp_path / "whole", "preferences.jsonl")
+    assert len(labelled) == 2 * report["place"]["pairs"]
+    for row in labelled:
         assert row["rater"] == server.endpoint
         assert len(row["made"]["asked"]) == 4
         assert len(row["clauses"]) == 2

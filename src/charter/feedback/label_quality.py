@@ -27,11 +27,28 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceBias:
+    """Of the pairs asked in both orders: how many, the mean chance given to the reply that stands first (0.5 without a
+    bias), and the share of questions whose orders prefer different replies. None where no pair was asked so."""
+
+    pairs: int
+    first_place: float | None
+    disagree: float | None
+
+
+def place_bias(labels: Sequence[AiLabel]) -> PlaceBias:
+    """The labeller's bias over its labels."""
+    both = [(a, b) for one in labels if (a := one.first_place) is not None and (b := one.disagree) is not None]
+    if not both:
+        return PlaceBias(0, None, None)
+    return PlaceBias(len(both), statistics.fmean(a for a, _ in both), statistics.fmean(b for _, b in both))
+
+
+@dataclass(frozen=True, slots=True)
 class LabelQuality:
     """What a labeller is worth, measured. Unscored pairs and abstentions are counted and in nothing else.
 
     sure, unsure: agreement on the halves of the pairs whose chance is farther from and nearer to one half.
-    first_place: mean chance given to the reply that stands first; disagree: share whose orders disagree.
     """
 
     labeller: str
@@ -43,8 +60,7 @@ class LabelQuality:
     all: Agreement
     sure: Agreement
     unsure: Agreement
-    first_place: float | None
-    disagree: float | None
+    place: PlaceBias
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -69,8 +85,6 @@ def quality(labels: Sequence[AiLabel], labeller: str, how: str, abstain: float =
     right = [(abs(chance - 0.5), (chance > 0.5) == (number % 2 == 0)) for number, chance in kept]
     right.sort(key=lambda pair: pair[0])
     half = len(right) // 2
-    places = [one.first_place for one in labels if one.first_place is not None]
-    orders = [one.disagree for one in labels if one.disagree is not None]
     return LabelQuality(
         labeller=labeller,
         how=how,
@@ -81,8 +95,7 @@ def quality(labels: Sequence[AiLabel], labeller: str, how: str, abstain: float =
         all=_agreement([ok for _, ok in right]),
         sure=_agreement([ok for _, ok in right[half:]]),
         unsure=_agreement([ok for _, ok in right[:half]]),
-        first_place=statistics.fmean(places) if places else None,
-        disagree=statistics.fmean(orders) if orders else None,
+        place=place_bias(labels),
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from charter.document import Charter, Clause
@@ -21,6 +20,7 @@ from charter.feedback.answers import Labelled, Said, said
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
 from charter.feedback.distillation import OWN, distil_contexts
 from charter.feedback.distillation_report import drawing, report_of
+from charter.feedback.label_quality import place_bias
 from charter.feedback.pairs import BuiltinPair, load_pairs
 from charter.feedback.preprompts import GENERIC, SHOTS
 from charter.feedback.prompt_mix import MixedPrompt, builtin_prompts, file_prompts, taught_clauses
@@ -42,7 +42,7 @@ from charter.recipes.voices import Voices
 from charter.records import Sampling, write_text
 from charter.training.reward_sources import RewardPart
 
-DISTILLATION, DISTILLATION_DRAWING = "distillation.json", "distillation.svg"
+DISTILLATION, DISTILLATION_DRAWING, LABELS = "distillation.json", "distillation.svg", "labels.json"
 
 
 def feedback_rows(
@@ -58,7 +58,7 @@ def feedback_rows(
     if data.revision is not None:
         out.append(_weighed(_revision(data.revision, recipe, charter, voices, judge), data.revision.weight))
     if data.labels is not None:
-        out.append(_labels(data.labels, recipe, charter, voices))
+        out.append(_labels(data.labels, recipe, charter, voices, folder))
     return out
 
 
@@ -131,7 +131,7 @@ def _revision(own: RevisionSource, recipe: Recipe, charter: Charter, voices: Voi
     return label_revisions(rows, better, own.rounds, pairs=own.pairs)
 
 
-def _labels(own: LabelsSource, recipe: Recipe, charter: Charter, voices: Voices) -> Labelled:
+def _labels(own: LabelsSource, recipe: Recipe, charter: Charter, voices: Voices, folder: Path) -> Labelled:
     prompts = mixed(own.prompts, recipe.seed)
     sampling = Sampling(own.sample_tokens, own.temperature, n=2, seed=recipe.seed)
     with Bar("answers to compare", 2 * len(prompts), "answers") as bar:
@@ -146,7 +146,9 @@ def _labels(own: LabelsSource, recipe: Recipe, charter: Charter, voices: Voices)
     out = preferences_of(rows, labels, rater, abstain=own.abstain, soft=own.soft, weight=own.weight)
     if len(rows) < len(pairs):
         out.counts["labels: nothing to compare, empty or equal answers"] += len(pairs) - len(rows)
-    return replace(out, counts=out.counts + Counter(_bias(labels)))
+    report = {"rater": rater, "counts": dict(out.counts), "place": asdict(place_bias(labels))}
+    write_text(folder / LABELS, json.dumps(report, indent=1))
+    return out
 
 
 def _labelled(
@@ -174,19 +176,6 @@ def _labelled(
         clamp=own.clamp,
         progress=report,
     )
-
-
-def _bias(labels: Sequence[AiLabel]) -> dict[str, int]:
-    """The labeller's place bias as counts, which is what a stage's account holds."""
-    places = [one for one in labels if one.first_place is not None]
-    if not places:
-        return {}
-    first = sum(one.first_place or 0.0 for one in places) / len(places)
-    disagree = sum(one.disagree or 0.0 for one in places) / len(places)
-    return {
-        "labels: mean chance of the reply that stands first, in percent": round(100 * first),
-        "labels: both orders prefer different replies, in percent": round(100 * disagree),
-    }
 
 
 @dataclass(frozen=True)

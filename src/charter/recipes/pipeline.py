@@ -138,6 +138,10 @@ class _Alignment:
         for entry in sources["files"]:
             if is_file(entry["path"]):
                 entry["sha256"] = source_digest(entry["path"])
+        for source in (sources["distillation"], sources["revision"], sources["labels"]):
+            for entry in source["prompts"]["prompt_files"] if source else ():
+                if is_file(entry["path"]):
+                    entry["sha256"] = source_digest(entry["path"])
 
         def work(folder: Path) -> dict[str, Any]:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,12 +59,6 @@ class Voice:
         if "text" not in self.__dict__:
             return Counter()
         return Counter({f"{self.name}: {what}": count for what, count in self.text.counts.items()})
-
-    def dismiss(self) -> None:
-        """Free its weights."""
-        for name in ("_model", "text", "likelihood"):
-            self.__dict__.pop(name, None)
-        gc.collect()
 
 
 @dataclass

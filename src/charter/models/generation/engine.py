@@ -218,7 +218,8 @@ class Engine:
             if group.logits_1V is None:
                 held = group.held if group.requests else None
                 fresh.append((group, Segment(group.prompt_ids, lane, slots, held)))
-                tokens += len(group.prompt_ids)
+                # What it begins with like the others is computed once.
+                tokens += len(group.prompt_ids) - _alike(fresh[0][0].prompt_ids, group.prompt_ids, len(fresh))
                 self.stats.shared_prompts += count - 1
             else:
                 for layer, (keys, values) in group.held.items():
@@ -323,3 +324,10 @@ class Engine:
 def _length(request: Request) -> int:
     """Tokens that a request may grow to."""
     return len(request.prompt_ids) + request.sampling.max_tokens
+
+
+def _alike(first: tuple[int, ...], other: tuple[int, ...], prompts: int) -> int:
+    """Tokens that `other` begins with like the first of so many prompts; 0 for the first itself."""
+    if prompts < 2:
+        return 0
+    return next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other)))
