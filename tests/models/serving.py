@@ -31,6 +31,7 @@ class ModelServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.up = up
         self.answered: list[str] = []
+        self.usage: list[dict[str, int]] = []
 
     @property
     def endpoint(self) -> str:
@@ -49,7 +50,8 @@ class ModelServer(ThreadingHTTPServer):
             ids = self.format.prompt_ids(prompt)
             if body.get("logprobs"):
                 choice["logprobs"] = {"content": [self._first_token(ids, body["top_logprobs"])]}
-        usage = {"prompt_tokens": len(ids), "completion_tokens": len(said.tokens), "total_tokens": 0}
+            usage = {"prompt_tokens": len(ids), "completion_tokens": len(said.tokens), "total_tokens": 0}
+            self.usage.append(usage)
         return {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice],
                 "usage": usage}  # fmt: skip
 

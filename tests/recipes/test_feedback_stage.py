@@ -32,7 +32,7 @@ PROMPTS = "{red_team: 3, lookalikes: 2, general: 1}"
 ENDPOINT = """\
 critic: {server}
 labeller: {server}
-endpoint: {{concurrency: 4, attempts: 1}}
+endpoint: {{concurrency: 4, attempts: 1, price: [2.0, 10.0]}}
 data:
   revision: {{prompts: {prompts}, rounds: 2, answer_tokens: 8, critique_tokens: 8, shots: false}}
   labels: {{prompts: {prompts}, ensemble: 2, sample_tokens: 8}}
@@ -104,6 +104,11 @@ def test_an_endpoint_as_critic_and_labeller_goes_down_and_only_the_rest_is_asked
     counts = result["counts"]
     assert counts[f"{server.endpoint}: answered before"] == 9
     assert counts[f"{server.endpoint}: prompt tokens"] > 1000
+    # Every answer that the server gave is in the account, whichever try it was given in.
+    spent = json.loads((tmp_path / "cut" / "spent.json").read_text())[server.endpoint]
+    assert 2 * spent["prompt tokens"] == sum(one["prompt_tokens"] for one in server.usage)
+    assert 2 * spent["completion tokens"] == sum(one["completion_tokens"] for one in server.usage)
+    assert spent["cost"] == pytest.approx((2 * spent["prompt tokens"] + 10 * spent["completion tokens"]) / 1e6)
     # Every prompt of both sources ends somewhere: kept, or counted by reason.
     assert sum(n for what, n in counts.items() if what.startswith("revision: ")) == 6
     assert sum(n for what, n in counts.items() if what.startswith("labels: ")) == 6

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class AnswerLog:
     def get(self, key: str) -> Any:
         """The answer of that key, or None."""
         return self._known.get(key)
+
+    def answers(self) -> Iterable[Any]:
+        """Everything that is in it."""
+        return self._known.values()
 
     def add(self, answers: Mapping[str, Any]) -> None:
         """Append answers by key, on disk when this returns."""

@@ -7,9 +7,10 @@ A local model gives it for whole answers; an endpoint only for texts that are on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from charter.errors import UserError
 from charter.feedback.asking import AnswerLog, question_key
@@ -104,6 +105,11 @@ class EndpointLikelihood:
     def name(self) -> str:
         return self._endpoint.name
 
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Prompt and completion tokens so far, as the server counted them."""
+        return self._endpoint.option_tokens
+
     def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
         """One per row, in order."""
         return self._endpoint.option_logprobs([(row.prompt, row.texts) for row in rows], progress)
@@ -118,6 +124,15 @@ class LoggedLikelihood:
     @property
     def name(self) -> str:
         return self._inner.name
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Questions answered, and an endpoint's tokens, whichever try they were given in."""
+        total: Counter[str] = Counter()
+        for answer in self._log.answers():
+            if isinstance(answer, dict) and answer.get("of") == self._digest:
+                total.update({name: count for name, count in answer.items() if name != "of"})
+        return +total
 
     def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
         """One per row, in order. Raises Unfinished when an endpoint answers none of a chunk."""
@@ -136,7 +151,9 @@ class LoggedLikelihood:
                 if progress is not None:
                     progress(before + now, len(rows))
 
+            before_tokens = getattr(self._inner, "tokens", (0, 0))
             answers = self._inner.logprobs([row for _, row in part], report)
+            tokens = getattr(self._inner, "tokens", (0, 0))
             fresh = dict(zip((key for key, _ in part), answers, strict=True))
             self._log.add(
                 {
@@ -144,6 +161,18 @@ class LoggedLikelihood:
                     for key, one in fresh.items()
                     if not isinstance(one, str)
                 }
+                | self._account(fresh, tokens[0] - before_tokens[0], tokens[1] - before_tokens[1])
             )
             found |= fresh
         return [found[key] for key in keys]
+
+    def _account(self, fresh: Mapping[str, Logprobs], prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
+        """A line of the log that says what a chunk took."""
+        answered = [key for key, one in fresh.items() if not isinstance(one, str)]
+        entry = {
+            "of": self._digest,
+            "option questions answered": len(answered),
+            "prompt tokens": prompt_tokens,
+            "completion tokens": completion_tokens,
+        }
+        return {question_key("account", answered): entry} if answered else {}

@@ -36,6 +36,9 @@ class EndpointSettings(BaseModel):
     requests_per_minute: float | None = Field(None, gt=0, description="Most requests started a minute; null: no limit.")
     attempts: int = Field(5, ge=1, description="Tries of a request that fails in a way that may pass.")
     timeout_seconds: float = Field(120.0, gt=0, description="Time-out of one request.")
+    price: tuple[float, float] | None = Field(
+        None, description="Price of a million prompt tokens and of a million completion tokens, for the account."
+    )
 
 
 class EndpointModel:
@@ -61,6 +64,8 @@ class EndpointModel:
         self._concurrency, self._attempts, self._timeout = concurrency, attempts, timeout_seconds
         self._seconds_apart = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._next_start = 0.0
+        self.option_tokens = (0, 0)
+        """Prompt and completion tokens that the server counted for answered option questions."""
 
     @classmethod
     def from_name(cls, name: str, settings: EndpointSettings = EndpointSettings()) -> EndpointModel:
@@ -71,7 +76,7 @@ class EndpointModel:
                 f'"{name}" is not an endpoint: write `openai:http://host:port/v1#name`, the base URL with its /v1 and, '
                 "after #, the model's name as the server knows it (see the server's /v1/models)."
             )
-        return cls(url, model, **settings.model_dump())
+        return cls(url, model, **settings.model_dump(exclude={"price"}))
 
     @property
     def name(self) -> str:
@@ -112,7 +117,9 @@ class EndpointModel:
             body = self._body(question[0], Sampling(max_tokens=1), 0)
             body |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
             try:
-                return _options(await self._ask(client, body, _checked), question[1])
+                answer = await self._ask(client, body, _checked)
+                self.option_tokens = _added(self.option_tokens, _usage(answer))
+                return _options(answer, question[1])
             except _Failed as failed:
                 return failed
 
@@ -222,15 +229,25 @@ def _completion(answer: Any) -> Completion:
     if choice.finish_reason == "content_filter" and not choice.message.content:
         return Completion(text="", finish="error", error="the server's content filter withheld the answer")
     logprobs = tuple(float(part.logprob) for part in (choice.logprobs.content or ())) if choice.logprobs else ()
-    usage = answer.usage
+    prompt_tokens, completion_tokens = _usage(answer)
     return Completion(
         text=choice.message.content or "",
         token_logprobs=logprobs,
         logprob=sum(logprobs) if logprobs else None,
         finish=finish,
-        prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-        completion_tokens=getattr(usage, "completion_tokens", None) or 0,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
     )
+
+
+def _usage(answer: Any) -> tuple[int, int]:
+    """(prompt tokens, completion tokens) that the server counted; 0 where it did not."""
+    usage = getattr(answer, "usage", None)
+    return getattr(usage, "prompt_tokens", None) or 0, getattr(usage, "completion_tokens", None) or 0
+
+
+def _added(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _options(answer: Any, options: Sequence[str]) -> tuple[float, ...]:

@@ -41,7 +41,7 @@ _TRAINED = ("demonstrations", "preferences", "ratings", "scored", "stepwise", "p
 """The kinds of rows that training stages read, as they are named in `Rows`; each has a file."""
 _KINDS = (*_TRAINED, "heldout")
 DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT = (f"{kind}.jsonl" for kind in _KINDS)
-COUNTS = "counts.json"
+COUNTS, SPENT = "counts.json", "spent.json"
 MAX_OVERLAP = 0.5
 
 
@@ -122,6 +122,8 @@ def build_data(recipe: Recipe, charter: Charter, voices: Voices, judge: Judge, f
         _add_file(rows, source, recipe)
     _drop_measured(rows, recipe.suites)
     rows.counts += voices.counts()
+    if needs_model(settings):
+        write_text(folder / SPENT, json.dumps(voices.account(), indent=1))
     return _write(rows, folder)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from charter.errors import UserError
 from charter.feedback.asking import AnswerLog, LoggedModel
-from charter.feedback.likelihood import EndpointLikelihood, Likelihood, LocalLikelihood, LoggedLikelihood
+from charter.feedback.likelihood import EndpointLikelihood, LocalLikelihood, LoggedLikelihood
 from charter.models.loading import named_digest
 from charter.models.names import is_endpoint, text_model
 
@@ -42,7 +42,7 @@ class Voice:
         return LoggedModel(self._model, voice_digest(self.name), self.log, self._chunk)
 
     @cached_property
-    def likelihood(self) -> Likelihood:
+    def likelihood(self) -> LoggedLikelihood:
         """It tells how likely texts are; an endpoint only of single tokens."""
         from charter.models.endpoint import EndpointModel
 
@@ -55,10 +55,21 @@ class Voice:
         return _ENDPOINT_CHUNK if is_endpoint(self.name) else _CHUNK
 
     def counts(self) -> Counter[str]:
-        """What it was asked, named by it; nothing where it was not asked to speak."""
-        if "text" not in self.__dict__:
-            return Counter()
-        return Counter({f"{self.name}: {what}": count for what, count in self.text.counts.items()})
+        """What it was asked and what that took; nothing where it was not asked."""
+        total: Counter[str] = Counter()
+        if "text" in self.__dict__:
+            total += self.text.counts
+        if "likelihood" in self.__dict__:
+            total += self.likelihood.counts
+        return total
+
+    def cost(self) -> float | None:
+        """What the tokens cost at the recipe's prices; None for local models, or without prices."""
+        if self.endpoint is None or self.endpoint.price is None or not is_endpoint(self.name):
+            return None
+        counts = self.counts()
+        prompt, completion = self.endpoint.price
+        return (counts["prompt tokens"] * prompt + counts["completion tokens"] * completion) / 1e6
 
 
 @dataclass
@@ -93,8 +104,13 @@ class Voices:
         return self.of(self.recipe.labeller)
 
     def counts(self) -> Counter[str]:
-        """What every voice was asked."""
-        return sum((voice.counts() for voice in self._known.values()), Counter())
+        """What every voice was asked, named by it."""
+        named = [(voice.name, voice.counts()) for voice in self._known.values()]
+        return Counter({f"{name}: {what}": count for name, counts in named for what, count in counts.items()})
+
+    def account(self) -> dict[str, dict[str, float | None]]:
+        """By voice, what it was asked, its tokens and its cost."""
+        return {voice.name: {**voice.counts(), "cost": voice.cost()} for voice in self._known.values()}
 
 
 def voice_digest(name: str) -> str:
