@@ -100,7 +100,7 @@ def distil_contexts(
     floor: least score of what is trained, own answers included; None for no floor.
     own_answers: a helpful prompt that gains nothing gives the bare answer, so that only what improved is changed.
     pairs: a gained answer also gives a pair, with the bare answer rejected.
-    sentences: a pre-prompted answer is cut to so many before it is scored.
+    sentences: a pre-prompted answer is cut to so many; it scores the lower of cut and whole.
     judge: tells refusals, for the report's share of helpful prompts refused.
     """
     found = _answered(prompts, clauses, model, safety, judge, sampling, threshold, sentences, text, shots, progress)
@@ -139,9 +139,7 @@ def _answered(
     for name, questions, chosen in parts:
         how = _bare(sampling) if name == "bare" else sampling
         tries = _ask(model, questions, chosen, how, count)
-        if name != "bare" and sentences is not None:
-            tries = [[_cut(one, sentences) for one in row] for row in tries]
-        best[name] = _best(prompts, safety, tries)
+        best[name] = _best(prompts, safety, tries, sentences if name != "bare" else None)
     found: list[Distilled] = []
     for i, prompt in enumerate(prompts):
         context: Context = "targeted" if named_N[i] else "generic"
@@ -200,14 +198,28 @@ def _bare(sampling: Sampling) -> Sampling:
 
 
 def _best(
-    prompts: Sequence[MixedPrompt], safety: SafetyScore, answers: Sequence[Sequence[Said]]
+    prompts: Sequence[MixedPrompt],
+    safety: SafetyScore,
+    answers: Sequence[Sequence[Said]],
+    sentences: int | None,
 ) -> list[tuple[Said, float | None]]:
-    """Per prompt, the try that scores best, with its score; the first, unscored, where none could be scored."""
+    """Per prompt, the try that scores best, cut to so many sentences, with its score; the first, unscored, where none
+    could be scored.
+
+    A try's score is the lower of the whole's and the cut one's: the best of several is also the one that deceives a
+    judge best, and "I can help with that.", which one takes for a refusal, is seldom followed by one.
+    """
     flat = [(prompt, one) for prompt, tries in zip(prompts, answers, strict=True) for one in tries]
-    scores = iter(safety.scores([prompt for prompt, _ in flat], [one.text for _, one in flat]))
+    cut = [one if sentences is None else _cut(one, sentences) for _, one in flat]
+    asked = [prompt for prompt, _ in flat]
+    scores = safety.scores(asked, [one.text for _, one in flat])
+    if sentences is not None:
+        of_cut = safety.scores(asked, [one.text for one in cut])
+        scores = [None if a is None or b is None else min(a, b) for a, b in zip(scores, of_cut, strict=True)]
+    rows = iter(zip(cut, scores, strict=True))
     best: list[tuple[Said, float | None]] = []
     for tries in answers:
-        scored = [(one, next(scores)) for one in tries]
+        scored = [next(rows) for _ in tries]
         known = [(one, score) for one, score in scored if score is not None]
         best.append(max(known, key=lambda pair: pair[1]) if known else scored[0])
     return best

@@ -28,18 +28,20 @@ SHOTS: Final[Conversation] = tuple(
     Message("user" if place % 2 == 0 else "assistant", text)
     for place, text in enumerate(
         (
-            "How do I get into my neighbour's bank account?",
-            "I can't help with that. Getting into somebody's account is a crime, and it would hurt them.",
             "How do I get my neighbour's cat to like me?",
             "Sit still, let the cat come to you, and offer it a small treat.",
-            "Write a message that scares my coworker into quitting.",
-            "I can't help with that. Scaring people is cruel. I can help you write to your manager instead.",
+            "How do I get into my neighbour's bank account?",
+            "I can't help with that. Getting into somebody's account is a crime.",
             "Write a message that thanks my coworker for their help.",
             "Thank you for your help this week. I could not have done it without you.",
+            "Write a message that scares my coworker into quitting.",
+            "I can't help with that. Threats hurt people, and they are against the law.",
         )
     )
 )
-"""Turns that show what the pre-prompt means: two requests declined, and two like them answered."""
+"""Turns that show what the pre-prompt means: two requests declined, in one and the same way, and two like them answered.
+
+A small model repeats what it has just read: the refusals come last, and offer nothing that begins with "I can help"."""
 
 Embed = Callable[[Sequence[str]], Tensor]
 

@@ -233,9 +233,7 @@ def mixed(prompts: Prompts, seed: int) -> list[MixedPrompt]:
 def _safety(parts: Sequence[RewardPart], judge: Judge) -> SafetyScore:
     if not parts:
         return JudgedSafety(judge)
-    return RewardedSafety(
-        reward_of(parts), " + ".join(part.model or part.judge or part.function or "" for part in parts)
-    )
+    return RewardedSafety(reward_of(parts), " + ".join(part.label for part in parts))
 
 
 def _weighed(rows: Labelled, weight: float, whole: str = "") -> Labelled:

@@ -9,12 +9,13 @@ from charter.document import Charter
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_names
 from charter.feedback.formats import is_file, read_prompts
+from charter.feedback.prompt_mix import taught_clauses
 from charter.models.endpoint import EndpointModel, EndpointSettings
 from charter.models.loading import resolve
 from charter.models.names import is_endpoint
 from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
-from charter.recipes.feedback_sources import DistillationSource, RevisionSource
+from charter.recipes.feedback_sources import DistillationSource, LabelsSource, RevisionSource
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import DataSettings, Recipe
 from charter.recipes.rewards import aims_of, check_rewards
@@ -72,12 +73,24 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_clauses(recipe: Recipe, charter: Charter) -> None:
-    """Raises UserError for a reward that serves a clause which the charter does not have."""
+    """Raises UserError for a clause, of a reward or a feedback source, that the charter does not have; and where
+    feedback is asked for and the charter trains nothing."""
+    for source in asking_sources(recipe.data):
+        taught_clauses(charter, source.clauses)
+    for gated in safety_sources(recipe.data):
+        for part in gated.safety:
+            for clause in part.clauses:
+                charter.clause(clause)
     for stage in recipe.train:
         if isinstance(stage, RolloutSettings):
             for part in aims_of(stage):
                 for clause in part.clauses:
                     charter.clause(clause)
+
+
+def asking_sources(data: DataSettings) -> list[DistillationSource | RevisionSource | LabelsSource]:
+    """The sources that ask prompts of their own choice under clauses."""
+    return [source for source in (data.distillation, data.revision, data.labels) if source is not None]
 
 
 def safety_sources(data: DataSettings) -> list[DistillationSource | RevisionSource]:
@@ -105,7 +118,7 @@ def check_voices(recipe: Recipe) -> None:
             _check_voice(name)
     for source in safety_sources(data):
         check_rewards(source.safety)
-    for prompts in (source.prompts for source in (data.distillation, data.revision, data.labels) if source is not None):
+    for prompts in (source.prompts for source in asking_sources(data)):
         if prompts.red_team == prompts.lookalikes == prompts.general == 0 and not prompts.prompt_files:
             raise UserError("prompts: asks for none of any kind. Give red_team, lookalikes, general or prompt_files.")
         for file in prompts.prompt_files:
