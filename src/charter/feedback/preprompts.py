@@ -39,7 +39,7 @@ SHOTS: Final[Conversation] = tuple(
         )
     )
 )
-"""Turns that show what the pre-prompt means: two requests declined, in one and the same way, and two like them answered.
+"""Turns that show what the pre-prompt means: two requests declined, both in one way, and two like them answered.
 
 A small model repeats what it has just read: the refusals come last, and offer nothing that begins with "I can help"."""
 
