@@ -4,7 +4,7 @@ VENV := .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo hh bench methods test test-fast lint format clean
+.PHONY: install demo hh constitution bench methods test test-fast lint format clean
 
 install: $(STAMP)
 
@@ -22,6 +22,9 @@ demo: install
 
 hh: install
 	$(VENV)/bin/charter align examples/hh/recipe.yaml
+
+constitution: install
+	$(VENV)/bin/charter align examples/constitution/recipe.yaml
 
 # Every bench against TRL, and the tables of docs/bench.md. Nothing else should run meanwhile.
 bench: install

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from charter.errors import UserError
-from charter.models.endpoint import EndpointModel
+from charter.errors import Unfinished, UserError
+from charter.models.endpoint import EndpointModel, EndpointSettings
 from charter.records import Sampling, user_prompt
 
 
@@ -155,3 +161,82 @@ def test_length_and_logprobs(server: Server) -> None:
 def test_a_name_of_another_shape_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="openai:http://host:port/v1#name"):
         EndpointModel.from_name(name)
+
+
+def test_tokens_are_counted_and_what_may_pass_is_told_from_what_cannot(tiny_base: Path) -> None:
+    from serving import serving
+
+    with serving(tiny_base, up=2) as real:
+        model = EndpointModel.from_name(real.endpoint, EndpointSettings(attempts=1, concurrency=1))
+        prompts = [user_prompt(text) for text in ("one", "two", "three")]
+        (one,), (two,), (three,) = model.generate(prompts, Sampling(4))
+        assert one.prompt_tokens == len(real.format.prompt_ids(prompts[0]))
+        assert 1 <= two.completion_tokens <= 4
+        assert (three.finish, three.passing) == ("error", True)
+
+
+def test_what_cannot_pass_is_not_called_passing(server: Server) -> None:
+    ((bad,), (broken,)) = endpoint(server, attempts=1).generate(
+        [user_prompt("bad"), user_prompt("broken")], Sampling(3)
+    )
+    assert (bad.passing, broken.passing) == (False, True)
+
+
+def test_options_are_the_served_models_own_chances(tiny_base: Path) -> None:
+    from serving import serving
+
+    with serving(tiny_base) as real:
+        model = EndpointModel.from_name(real.endpoint)
+        prompt = user_prompt("Which one?")
+        logits = real.local.model(input_ids=torch.tensor([real.format.prompt_ids(prompt)])).logits[0, -1].float()
+        wanted = logits.log_softmax(-1)
+        top = [real.local.tokenizer.decode([place]) for place in wanted.topk(20).indices.tolist()]
+        first, second = [text for text in top if text.strip() and text.isascii()][:2]
+        ((a, b),) = model.option_logprobs([(prompt, (first, second))])
+        ids = [real.local.tokenizer.encode(text, add_special_tokens=False)[0] for text in (first, second)]
+        assert (a, b) == (
+            pytest.approx(wanted[ids[0]].item(), abs=1e-4),
+            pytest.approx(wanted[ids[1]].item(), abs=1e-4),
+        )
+        # One that is not among the top ones is no likelier than the last of them; with none there is nothing to say.
+        ((found, least),) = model.option_logprobs([(prompt, (first, "no such token"))])
+        assert (found, least) == (pytest.approx(a), pytest.approx(wanted.topk(20).values[-1].item(), abs=1e-4))
+        ((none, nothing),) = model.option_logprobs([(prompt, ("no such token", "nor this"))])
+        assert none == nothing == -math.inf
+
+
+def test_a_server_without_log_probs_says_so(server: Server) -> None:
+    fine, bad = endpoint(server, attempts=1).option_logprobs([(user_prompt("x"), "AB"), (user_prompt("bad"), "AB")])
+    assert fine == "the server gives no top_logprobs"
+    assert "no such parameter" in str(bad)
+    with pytest.raises(Unfinished, match=r"none of 1 questions was answered \(HTTP 500"):
+        endpoint(server, attempts=1).option_logprobs([(user_prompt("broken"), "AB")])
+
+
+def test_the_rate_limit_spreads_requests(server: Server) -> None:
+    begun = time.monotonic()
+    endpoint(server, requests_per_minute=600.0).generate([user_prompt(f"q{i}") for i in range(6)], Sampling(3))
+    assert time.monotonic() - begun >= 0.5
+
+
+@pytest.mark.slow
+def test_transformers_serve_answers_and_counts(tiny_base: Path) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(tiny_base), "--device", "cpu"]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        model = EndpointModel(f"http://127.0.0.1:{port}/v1", str(tiny_base), attempts=1, timeout_seconds=60)
+        until = time.monotonic() + 180
+        answer = model.generate([user_prompt("Hello")], Sampling(4))[0][0]
+        while answer.passing and time.monotonic() < until:
+            time.sleep(1)
+            answer = model.generate([user_prompt("Hello")], Sampling(4))[0][0]
+        assert answer.finish in ("stop", "length"), answer.error
+        assert answer.prompt_tokens > 0
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -15,6 +15,7 @@ from charter.recipes.file_source import read_file, source_digest
 from charter.recipes.preflight import check_recipe
 from charter.recipes.recipe import FileSource, Recipe, load_recipe
 from charter.recipes.single import train_single
+from charter.recipes.voices import Voices
 
 PAIR = {"prompt": "Say rain.", "chosen": "It is rain.", "rejected": "No"}
 ALPACA = {"instruction": "Say snow.", "input": "", "output": "It is snow."}
@@ -43,7 +44,7 @@ SFT, DPO = "{method: sft}", "{method: dpo}"
 def gathered(folder: Path, recipe: Recipe) -> dict[str, Any]:
     from charter.document import STARTER, load_charter
 
-    return build_data(recipe, load_charter(STARTER), None, judge("refusal"), folder / "data")
+    return build_data(recipe, load_charter(STARTER), Voices(recipe, folder / "data"), judge("refusal"), folder / "data")
 
 
 def test_files_of_different_shapes_meet_in_one_recipe(tmp_path: Path, tiny_base: Path) -> None:

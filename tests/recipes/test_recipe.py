@@ -54,8 +54,10 @@ def test_the_recipes_seed_reaches_the_stages_that_name_none(tmp_path: Path) -> N
 
 
 def test_the_shipped_recipes_load() -> None:
-    shipped = sorted(Path(__file__).parents[2].glob("examples/*/recipe.yaml"))
-    assert len(shipped) >= 2
+    shipped = [
+        path for name in ("recipe", "endpoint") for path in Path(__file__).parents[2].glob(f"examples/*/{name}.yaml")
+    ]
+    assert len(shipped) >= 4
     for path in shipped:
         assert load_recipe(path).train
 

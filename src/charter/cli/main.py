@@ -22,6 +22,7 @@ from charter.cli import (
     data,
     document,
     evaluate,
+    feedback,
     finetune,
     generate,
     guard,
@@ -95,6 +96,7 @@ app.command("eval")(evaluate.eval_)
 app.command("compare")(evaluate.compare)
 app.command("regress")(evaluate.regress)
 app.add_typer(judge.app, name="judge")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(reward.app, name="reward")
 app.add_typer(redteam.app, name="redteam")
 app.add_typer(guard.app, name="guard")

@@ -76,6 +76,8 @@ class Clause(_Part):
     instead: Text | None = None
     opposite: Text | None = None
     answer: Text | None = None
+    critique: Text | None = None
+    revision: Text | None = None
     severity: Severity = "medium"
     topics: Texts = ()
     train: Sources = ()
@@ -97,7 +99,8 @@ class Clause(_Part):
 class ClausePatch(_Part):
     """A clause as a file writes it: complete when its id is new, otherwise only the fields that change.
 
-    A field that is given replaces the earlier one whole; `instead:`, `opposite:` or `answer:` left blank clears it.
+    A field that is given replaces the earlier one whole; `instead:`, `opposite:`, `answer:`, `critique:` or
+    `revision:` left blank clears it.
     """
 
     id: ClauseId
@@ -106,6 +109,8 @@ class ClausePatch(_Part):
     instead: Text | None = None
     opposite: Text | None = None
     answer: Text | None = None
+    critique: Text | None = None
+    revision: Text | None = None
     severity: Severity | None = None
     topics: Texts = ()
     train: Sources = ()

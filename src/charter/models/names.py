@@ -8,6 +8,7 @@ from charter.errors import UserError
 from charter.models.loading import DTypeName
 
 if TYPE_CHECKING:
+    from charter.models.endpoint import EndpointSettings
     from charter.ports import TextModel
 
 
@@ -16,9 +17,10 @@ def is_endpoint(name: str) -> bool:
     return name.startswith("openai:")
 
 
-def text_model(name: str, dtype: DTypeName = "auto") -> TextModel:
+def text_model(name: str, dtype: DTypeName = "auto", endpoint: EndpointSettings | None = None) -> TextModel:
     """A model that answers prompts: `openai:http://host:port/v1#name`, or anything `load_model` takes.
 
+    endpoint: how a server is asked; its defaults when left out.
     Raises UserError when the name is no model.
     """
     if name.startswith("vllm:"):
@@ -27,9 +29,9 @@ def text_model(name: str, dtype: DTypeName = "auto") -> TextModel:
             "it `openai:http://host:port/v1#name`."
         )
     if is_endpoint(name):
-        from charter.models.endpoint import EndpointModel
+        from charter.models.endpoint import EndpointModel, EndpointSettings
 
-        return EndpointModel.from_name(name)
+        return EndpointModel.from_name(name, endpoint or EndpointSettings())
     from charter.models.generation.local import LocalTextModel
     from charter.models.loading import load_model
 

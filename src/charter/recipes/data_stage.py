@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 from charter.document import Charter
 from charter.evaluation import load_suite
 from charter.feedback.answers import label_benign, label_pairs
-from charter.feedback.contrast import contrast_pairs, contrast_prompts
 from charter.feedback.formats import chosen_sides, desirable_ones
 from charter.feedback.pairs import BuiltinPair, load_benign_prompts, load_pairs
 from charter.overlap import near_duplicates
 from charter.ports import Judge, TextModel
 from charter.progress import Bar
+from charter.recipes.feedback_stage import feedback_rows
 from charter.recipes.file_source import read_file, wants_pairs, wants_prompts
 from charter.recipes.recipe import DataSettings, FileSource, Recipe
+from charter.recipes.voices import Voices
 from charter.records import (
     Conversation,
     Demonstration,
@@ -40,7 +41,7 @@ _TRAINED = ("demonstrations", "preferences", "ratings", "scored", "stepwise", "p
 """The kinds of rows that training stages read, as they are named in `Rows`; each has a file."""
 _KINDS = (*_TRAINED, "heldout")
 DEMONSTRATIONS, PREFERENCES, RATINGS, SCORED, STEPWISE, PROMPTS, HELDOUT = (f"{kind}.jsonl" for kind in _KINDS)
-COUNTS = "counts.json"
+COUNTS, SPENT = "counts.json", "spent.json"
 MAX_OVERLAP = 0.5
 
 
@@ -70,13 +71,23 @@ class Rows:
 
 def needs_model(settings: DataSettings) -> bool:
     """Whether any source asks the untouched model."""
-    return any(source is not None for source in (settings.pairs, settings.benign, settings.contrast))
+    return any(source is not None for source in (settings.pairs, settings.benign)) or gives_feedback(settings)
 
 
-def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge: Judge, folder: Path) -> dict[str, Any]:
-    """Gather every source, drop what overlaps with what is measured, write the rows; returns counts and digests."""
+def gives_feedback(settings: DataSettings) -> bool:
+    """Whether any source makes feedback from the charter."""
+    sources = (settings.contrast, settings.distillation, settings.revision, settings.labels)
+    return any(source is not None for source in sources)
+
+
+def build_data(recipe: Recipe, charter: Charter, voices: Voices, judge: Judge, folder: Path) -> dict[str, Any]:
+    """Gather every source, drop what overlaps with what is measured, write the rows; returns counts and digests.
+
+    What models answered is kept in the stage's folder as it comes: a stage that was cut off asks only for the rest.
+    """
     rows = Rows()
     settings = recipe.data
+    model: TextModel | None = voices.policy.text if needs_model(settings) else None
     pairs = _pairs(settings, recipe.seed)
     if settings.pairs is not None and model is not None:
         own = settings.pairs
@@ -105,15 +116,14 @@ def build_data(recipe: Recipe, charter: Charter, model: TextModel | None, judge:
                 progress=lambda done, _: bar.update(done),
             )
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
-    if settings.contrast is not None and model is not None:
-        asked = contrast_prompts(charter, pairs or load_pairs(), settings.contrast.prompts)
-        sampling = Sampling(settings.contrast.sample_tokens, settings.contrast.temperature, seed=recipe.seed)
-        with Bar("contrast from the charter", 2 * len(asked), "answers") as bar:
-            labelled = contrast_pairs(charter, asked, model, judge, sampling, lambda done, _: bar.update(done))
+    for labelled in feedback_rows(recipe, charter, voices, judge, folder, pairs) if gives_feedback(settings) else ():
         _add(rows, labelled.demonstrations, labelled.preferences, labelled.counts)
     for source in settings.files:
         _add_file(rows, source, recipe)
     _drop_measured(rows, recipe.suites)
+    rows.counts += voices.counts()
+    if needs_model(settings):
+        write_text(folder / SPENT, json.dumps(voices.account(), indent=1))
     return _write(rows, folder)
 
 
@@ -150,6 +160,9 @@ def _add_file(rows: Rows, source: FileSource, recipe: Recipe) -> None:
     scored = [_stamped(row, source, taken) for row in _shuffled(found.scored, draw, source.limit)]
     stepwise = [_stamped(row, source, taken) for row in _shuffled(found.stepwise, draw, source.limit)]
     prompts = [_stamped(row, source, taken) for row in _shuffled(found.prompts, draw, source.limit)]
+    preferences = [replace(row, strength=row.strength * source.weight) for row in preferences]
+    demonstrations = [replace(row, weight=row.weight * source.weight) for row in demonstrations]
+    ratings = [replace(row, weight=row.weight * source.weight) for row in ratings]
     # Split by the first user turn, not by row: the same question never stands on both sides.
     asked = sorted({_first_user(p.prompt) for p in preferences})
     random.Random(f"{seed}/holdout").shuffle(asked)

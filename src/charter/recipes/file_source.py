@@ -11,7 +11,7 @@ from typing import Final
 
 from charter.errors import UserError
 from charter.feedback.formats import is_file, load, read_prompts, score_pairs
-from charter.recipes.recipe import FileSource, Recipe
+from charter.recipes.recipe import DataSettings, FileSource, Recipe
 from charter.records import Demonstration, Preference, Prompt, Rated, Scored, Stepwise
 from charter.store.runfolder import file_digest
 from charter.training.catalogue import CATALOGUE, Reads
@@ -82,10 +82,7 @@ def check_files(recipe: Recipe) -> None:
     """Raises UserError for a file that cannot be read, or when no source gives what a stage reads."""
     pairs, prompts = wants_pairs(recipe), wants_prompts(recipe)
     have: set[Reads] = {"prompts"}  # every row of every source has one
-    if recipe.data.pairs is not None or recipe.data.contrast is not None:
-        have |= {"preferences", "ratings", "demonstrations"}
-    if recipe.data.benign is not None:
-        have.add("demonstrations")
+    have |= _built_in(recipe.data)
     holds = []
     for source in recipe.data.files:
         # A hub dataset is looked at when its stage comes: asking twice would download it here.
@@ -94,15 +91,29 @@ def check_files(recipe: Recipe) -> None:
         holds += [f"{source.path} holds {rows.holds}"] if rows is not None else []
     for stage in recipe.train:
         reads = CATALOGUE[stage.method].reads
-        if not recipe.data.files and reads not in ("scored", "stepwise"):
-            continue  # the built-in sources give pairs and demonstrations, and never scores or labelled steps
         if reads not in have:
             needs, shapes = _NEEDS[reads]
+            if not recipe.data.files:
+                raise UserError(
+                    f"train: {stage.method} needs {needs}, and no source in data gives any. Add a source that does "
+                    f"(docs/feedback.md), or data.files of the shape {shapes}; or take {stage.method} out."
+                )
             found = f": {'; '.join(holds)}" if holds else ""
             raise UserError(
                 f"train: {stage.method} needs {needs}, and no file in data.files gives any{found}. Add a file of the "
                 f"shape {shapes}; or take {stage.method} out."
             )
+
+
+def _built_in(data: DataSettings) -> set[Reads]:
+    """What the sources other than files give."""
+    have: set[Reads] = set()
+    tied = [data.distillation, data.revision]
+    if data.pairs or data.benign or any(tied):
+        have.add("demonstrations")
+    if data.pairs or data.contrast or data.labels or any(source.pairs for source in tied if source):
+        have |= {"preferences", "ratings"}
+    return have
 
 
 def _gives(rows: FileRows) -> set[Reads]:

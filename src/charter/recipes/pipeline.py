@@ -17,14 +17,15 @@ from charter.judges.registry import judge, judge_digest
 from charter.models.loading import load_model, model_digest, named_digest, resolve
 from charter.progress import Bar
 from charter.recipes.account import write_account
-from charter.recipes.data_stage import HELDOUT, build_data, needs_model
+from charter.recipes.data_stage import HELDOUT, build_data, gives_feedback, needs_model
 from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
-from charter.recipes.preflight import check_clauses, check_recipe
+from charter.recipes.preflight import check_clauses, check_recipe, safety_sources
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.rewards import aims_of, reward_digest, with_stages
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
+from charter.recipes.voices import Voices, voice_digest
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone
 from charter.training.catalogue import CATALOGUE
@@ -137,16 +138,23 @@ class _Alignment:
         for entry in sources["files"]:
             if is_file(entry["path"]):
                 entry["sha256"] = source_digest(entry["path"])
+        for source in (sources["distillation"], sources["revision"], sources["labels"]):
+            for entry in source["prompts"]["prompt_files"] if source else ():
+                if is_file(entry["path"]):
+                    entry["sha256"] = source_digest(entry["path"])
 
         def work(folder: Path) -> dict[str, Any]:
-            from charter.models.generation.local import LocalTextModel
-
-            model = LocalTextModel(load_model(recipe.model)) if needs_model(recipe.data) else None
-            return build_data(recipe, self.charter, model, judge("refusal"), folder)
+            try:
+                return build_data(recipe, self.charter, Voices(recipe, folder), judge("refusal"), folder)
+            finally:
+                gc.collect()
 
         config = {
             "model": self.base_digest,
-            "charter": self.charter.digest if recipe.data.contrast else None,
+            "charter": self.charter.digest if gives_feedback(recipe.data) else None,
+            "critic": recipe.critic and voice_digest(recipe.critic),
+            "labeller": recipe.labeller and voice_digest(recipe.labeller),
+            "safety": [reward_digest(source.safety) for source in safety_sources(recipe.data) if source.safety],
             "data": sources,
             "suites": self.suites,
             "seed": recipe.seed,

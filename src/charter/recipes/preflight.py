@@ -8,12 +8,16 @@ from pathlib import Path
 from charter.document import Charter
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_names
+from charter.feedback.formats import is_file, read_prompts
+from charter.feedback.prompt_mix import taught_clauses
+from charter.models.endpoint import EndpointModel, EndpointSettings
 from charter.models.loading import resolve
 from charter.models.names import is_endpoint
 from charter.models.reward_head import refuse_head
 from charter.recipes.data_stage import needs_model
+from charter.recipes.feedback_sources import DistillationSource, LabelsSource, RevisionSource
 from charter.recipes.file_source import check_files
-from charter.recipes.recipe import Recipe
+from charter.recipes.recipe import DataSettings, Recipe
 from charter.recipes.rewards import aims_of, check_rewards
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import launched
@@ -51,12 +55,14 @@ def check_recipe(recipe: Recipe) -> None:
             raise UserError(f"gate: {metric} needs held-out pairs. Set `holdout` on one of data.files.")
     if not (recipe.data.files or needs_model(recipe.data)):
         raise UserError(
-            "data: names no source. Give pairs, benign, contrast or files; `data: {pairs: {}}` is the built-in set."
+            "data: names no source. Give pairs, benign, contrast, distillation, revision, labels or files; "
+            "`data: {pairs: {}}` is the built-in set."
         )
     for stage in recipe.train:
         check_installed(stage)
     check_files(recipe)
     check_trainable(recipe.model)
+    check_voices(recipe)
     refuse_head(recipe.model)
     check_teachers(recipe)
     for number, stage in enumerate(recipe.train):
@@ -67,12 +73,64 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_clauses(recipe: Recipe, charter: Charter) -> None:
-    """Raises UserError for a reward that serves a clause which the charter does not have."""
+    """Raises UserError for a clause, of a reward or a feedback source, that the charter does not have; and where
+    feedback is asked for and the charter trains nothing."""
+    for source in asking_sources(recipe.data):
+        taught_clauses(charter, source.clauses)
+    for gated in safety_sources(recipe.data):
+        for part in gated.safety:
+            for clause in part.clauses:
+                charter.clause(clause)
     for stage in recipe.train:
         if isinstance(stage, RolloutSettings):
             for part in aims_of(stage):
                 for clause in part.clauses:
                     charter.clause(clause)
+
+
+def asking_sources(data: DataSettings) -> list[DistillationSource | RevisionSource | LabelsSource]:
+    """The sources that ask prompts of their own choice under clauses."""
+    return [source for source in (data.distillation, data.revision, data.labels) if source is not None]
+
+
+def safety_sources(data: DataSettings) -> list[DistillationSource | RevisionSource]:
+    """The sources that a safety score gates."""
+    return [source for source in (data.distillation, data.revision) if source is not None]
+
+
+def check_voices(recipe: Recipe) -> None:
+    """Raises UserError for a critic or labeller that is no model or has nothing to do, or is needed and missing."""
+    data = recipe.data
+    if recipe.critic is not None and data.revision is None:
+        raise UserError("critic: has nothing to do. Add `revision: {}` to data, or take critic out.")
+    agrees = data.revision is not None and data.revision.agree == "labeller"
+    if recipe.labeller is not None and data.labels is None and not agrees:
+        raise UserError("labeller: has nothing to do. Add `labels: {}` to data, or take labeller out.")
+    if recipe.labeller is None and (agrees or (data.labels is not None and data.labels.chain_of_thought)):
+        what = "revision.agree: labeller" if agrees else "labels.chain_of_thought"
+        raise UserError(f"data.{what} needs a `labeller:` in the recipe: a model's name, or an endpoint.")
+    if recipe.endpoint != EndpointSettings() and not any(
+        map(is_endpoint, (recipe.critic or "", recipe.labeller or ""))
+    ):
+        raise UserError("endpoint: has nothing to do, neither critic nor labeller is one. Take it out.")
+    for name in (recipe.critic, recipe.labeller):
+        if name is not None:
+            _check_voice(name)
+    for source in safety_sources(data):
+        check_rewards(source.safety)
+    for prompts in (source.prompts for source in asking_sources(data)):
+        if prompts.red_team == prompts.lookalikes == prompts.general == 0 and not prompts.prompt_files:
+            raise UserError("prompts: asks for none of any kind. Give red_team, lookalikes, general or prompt_files.")
+        for file in prompts.prompt_files:
+            if is_file(file.path):
+                read_prompts(file.path, file.split)
+
+
+def _check_voice(name: str) -> None:
+    if is_endpoint(name):
+        EndpointModel.from_name(name)
+    else:
+        resolve(name)
 
 
 def check_teachers(recipe: Recipe) -> None:

@@ -7,12 +7,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from charter.document.marked import Location, Marked, read_yaml
 from charter.errors import UserError, nearest
 from charter.evaluation.gate import MetricGate
 from charter.feedback.pairs import BenignKind
+from charter.models.endpoint import EndpointSettings
+from charter.recipes.feedback_sources import (
+    ContrastSource,
+    DistillationSource,
+    LabelsSource,
+    PromptFile,
+    Prompts,
+    RevisionSource,
+)
+from charter.recipes.part import Part
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
 
@@ -23,11 +33,7 @@ ANSWER_TOKENS = 32
 _ANSWER_TOKENS = "Length to which the model's own answers are taken; longer ones are trained as unfinished beginnings."
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PairsSource(_Part):
+class PairsSource(Part):
     """The built-in pairs."""
 
     kinds: tuple[Literal["harmful", "lookalike", "plain"], ...] = Field(
@@ -56,7 +62,7 @@ class PairsSource(_Part):
     temperature: float = Field(0.7, ge=0, description="Temperature of the sampled rejected sides.")
 
 
-class BenignSource(_Part):
+class BenignSource(Part):
     """The untouched model's own answers to built-in harmless prompts, as demonstrations."""
 
     kinds: tuple[BenignKind, ...] = Field(
@@ -68,38 +74,41 @@ class BenignSource(_Part):
     limit: int | None = Field(None, ge=1, description="At most this many prompts, drawn by the seed.")
 
 
-class ContrastSource(_Part):
-    """Contrastive generation (RLCD): answers under a clause and under its opposite, kept where a judge agrees."""
-
-    prompts: int = Field(24, ge=1, description="Prompts per clause.")
-    sample_tokens: int = Field(64, ge=8, description="Length of each answer.")
-    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
-
-
-class FileSource(_Part):
+class FileSource(Part):
     """A file or hub dataset: preference pairs, or completions to imitate."""
 
     path: str = Field(description="JSONL, JSON, Parquet or CSV file, a folder of them, or hub id `org/name`.")
     split: str = Field("train", description="Split of a hub dataset.")
     limit: int | None = Field(None, ge=1, description="At most this many rows, drawn by the seed.")
     holdout: float = Field(0.0, ge=0, le=0.5, description="Share of prompts kept out of training, to test on.")
+    weight: float = Field(
+        1.0, gt=0, le=1, description="How much its rows count, 1 being a whole row; mixes sources by weight."
+    )
 
 
-class DataSettings(_Part):
+class DataSettings(Part):
     """Where the training data comes from."""
 
     pairs: PairsSource | None = None
     benign: BenignSource | None = None
     contrast: ContrastSource | None = None
+    distillation: DistillationSource | None = None
+    revision: RevisionSource | None = None
+    labels: LabelsSource | None = None
     files: tuple[FileSource, ...] = ()
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A whole run."""
 
     recipe: Literal[1]
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Also the run folder's name under runs/.")
     model: str = Field(description="One-string name of the model to align.")
+    critic: str | None = Field(
+        None, description="Who critiques and revises in data.revision; the model itself if unset."
+    )
+    labeller: str | None = Field(None, description="Who labels in data.labels, or agrees to revisions; any model.")
+    endpoint: EndpointSettings = Field(EndpointSettings(), description="How a critic or labeller on a server is asked.")
     charter: str | None = Field(None, description="Charter file, relative to the recipe; the starter when left out.")
     locale: str | None = None
     audience: str | None = None
@@ -175,6 +184,12 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
         "pairs": PairsSource,
         "benign": BenignSource,
         "contrast": ContrastSource,
+        "distillation": DistillationSource,
+        "revision": RevisionSource,
+        "labels": LabelsSource,
+        "prompts": Prompts,
+        "prompt_files": PromptFile,
+        "endpoint": EndpointSettings,
         "files": FileSource,
         **{name: method(name).settings for name in CATALOGUE},
         "gate": MetricGate,
@@ -185,7 +200,8 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     models["lora"] = LoraSettings
     # A list of rewards or costs; without an index behind it, each is the method of that name.
     path = [
-        "reward[]" if pair[0] in ("reward", "cost") and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)
+        "reward[]" if pair[0] in ("reward", "cost", "safety") and isinstance(pair[1], int) else pair[0]
+        for pair in pairwise(loc)
     ]
     models["reward[]"] = RewardPart
     inner = next((models[step] for step in reversed(path) if step in models), None) or _nested(loc, root)

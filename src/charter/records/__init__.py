@@ -17,14 +17,17 @@ from charter.records.examples import (
     stepwise_from,
 )
 from charter.records.jsonl import as_row, parse_jsonl, read_jsonl, write_jsonl, write_text
+from charter.records.made import Asked, Made, asked, made_from
 from charter.records.messages import Conversation, Message, Role, conversation_of, user_prompt
 
 __all__ = [
+    "Asked",
     "Completion",
     "Conversation",
     "Demonstration",
     "Exchange",
     "Finish",
+    "Made",
     "Message",
     "Preference",
     "Prompt",
@@ -36,8 +39,10 @@ __all__ = [
     "Scored",
     "Stepwise",
     "as_row",
+    "asked",
     "conversation_of",
     "demonstration_from",
+    "made_from",
     "parse_jsonl",
     "preference_from",
     "prompt_from",

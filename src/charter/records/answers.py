@@ -15,7 +15,9 @@ class Completion:
     """What a model said. `token_logprobs` (nats) are of the distribution really sampled from.
 
     An endpoint that hides its tokens leaves `tokens` and `token_logprobs` empty and `logprob` None.
-    `finish == "error"` carries the reason in `error` and an empty text.
+    `finish == "error"` carries the reason in `error` and an empty text; `passing` says that the same question may be
+    answered later (a server that is down or busy). `prompt_tokens` and `completion_tokens` are what an endpoint
+    counted, 0 where nobody did.
     """
 
     text: str
@@ -24,6 +26,9 @@ class Completion:
     token_logprobs: tuple[float, ...] = ()
     finish: Finish = "stop"
     error: str | None = None
+    passing: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charter.records.made import Made, made_from
 from charter.records.messages import Conversation, Message
 
 
@@ -26,6 +27,7 @@ class Demonstration:
     `earlier_weights`, where there are any, are those of the prompt's own assistant turns, in their order: SFT trains
     these too, but for weights of 0.
     `finished` is False for a completion that a token limit cut: its end is no end of turn, and is not learned as one.
+    `made` is where a generated row comes from; None for a row that came as it is.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Demonstration:
     weight: float = 1.0
     finished: bool = True
     earlier_weights: tuple[float, ...] = ()
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Preference:
 
     Methods on pairs weigh a pair's loss by its strength. `margin` is by how much the chosen side is better, in the
     units of its source's scores; `chosen_safe` and `rejected_safe` tell harmless sides. None where nobody said.
-    `chosen_finished` and `rejected_finished` are as in `Demonstration`.
+    `chosen_finished`, `rejected_finished` and `made` are as in `Demonstration`.
     """
 
     id: str
@@ -77,6 +80,7 @@ class Preference:
     margin: float | None = None
     chosen_safe: bool | None = None
     rejected_safe: bool | None = None
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +117,13 @@ def prompt_from(row: Mapping[str, Any]) -> Prompt:
 
 def demonstration_from(row: Mapping[str, Any]) -> Demonstration:
     """The Demonstration that `as_row` wrote."""
-    return Demonstration(**{**_fields(row), "earlier_weights": tuple(row.get("earlier_weights", ()))})
+    fields = {**_fields(row), "earlier_weights": tuple(row.get("earlier_weights", ()))}
+    return Demonstration(**fields, made=_made(row))
 
 
 def preference_from(row: Mapping[str, Any]) -> Preference:
     """The Preference that `as_row` wrote."""
-    return Preference(**_fields(row))
+    return Preference(**_fields(row), made=_made(row))
 
 
 def rated_from(row: Mapping[str, Any]) -> Rated:
@@ -137,8 +142,13 @@ def stepwise_from(row: Mapping[str, Any]) -> Stepwise:
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the records have tuples."""
-    return {**row, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+    """JSON has lists where the records have tuples; `made` is left to `_made`."""
+    fields = {name: value for name, value in row.items() if name != "made"}
+    return {**fields, "prompt": tuple(Message(**m) for m in row["prompt"]), "clauses": tuple(row.get("clauses", ()))}
+
+
+def _made(row: Mapping[str, Any]) -> Made | None:
+    return made_from(row["made"]) if row.get("made") else None
 
 
 def rated_sides(pair: Preference) -> tuple[Rated, Rated]:

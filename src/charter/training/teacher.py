@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from charter.errors import UserError
 from charter.models.loading import LocalModel, load_model, named_digest
@@ -37,6 +37,15 @@ TeacherPrompt = Callable[[Demonstration], Conversation]
 def same_prompt(row: Demonstration) -> Conversation:
     """The student's prompt. Another TeacherPrompt may add what the student shall do without (context distillation)."""
     return row.prompt
+
+
+TAUGHT: Final = "distilled"
+"""Role, among the questions that made a row, of the one whose answer is learned without its pre-prompt."""
+
+
+def preprompted(row: Demonstration) -> Conversation:
+    """The question under the pre-prompt that made the row; the row's own prompt where there was none."""
+    return (row.made.prompt_of(TAUGHT) if row.made else None) or row.prompt
 
 
 @dataclass(frozen=True)

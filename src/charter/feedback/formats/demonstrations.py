@@ -86,4 +86,5 @@ def _demonstration(row: SourceRow, prompt: Conversation, completion: str, weight
         source=row.where,
         weight=weight * row.number("weight", 1.0, 0.0, 1e6),
         finished=row.flag("finished"),
+        made=row.made,
     )

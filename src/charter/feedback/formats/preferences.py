@@ -47,6 +47,7 @@ def preference(row: SourceRow) -> Preference:
         margin=_margin(row),
         chosen_safe=_safe(row, "chosen_safe"),
         rejected_safe=_safe(row, "rejected_safe"),
+        made=row.made,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.errors import UserError
+from charter.records import Made, made_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,17 @@ class SourceRow:
         if not isinstance(value, list) or not all(isinstance(clause, str) for clause in value):
             raise self.malformed(f'"clauses" must be a list of clause ids; got {str(value)[:60]!r}')
         return tuple(value)
+
+    @property
+    def made(self) -> Made | None:
+        """What made a row that a run generated; None where the column is missing or is somebody else's."""
+        value = self.values.get("made")
+        if not isinstance(value, Mapping) or not {"method", "asked", "scores"} <= value.keys():
+            return None
+        try:
+            return made_from(value)
+        except (KeyError, TypeError, ValueError):
+            raise self.malformed('"made" is not what a run writes; remove it, or rename the column') from None
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """The number in an optional column. Raises UserError when it is none, or outside [low, high]."""

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 4 * 2**30
 _PREFILL_TOKENS = 2048
+_BEGINNING = 32
+"""Prompts that share so many first tokens are prefilled side by side."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -115,8 +117,22 @@ class Engine:
             raise ValueError("request keys must be distinct")
         results: dict[object, Finished] = {}
         with self.attached():
-            # Longest first: rows of like length share lanes, and no long straggler is left for the end.
-            for request in sorted(requests, key=lambda r: (-len(r.prompt_ids) - r.sampling.max_tokens, place[id(r)])):
+            # Longest first: rows of like length share lanes, and no long straggler is left for the end. Prompts that
+            # begin alike (one clause's, say) follow each other: a prefill computes what all its prompts begin with
+            # once.
+            longest: dict[tuple[int, ...], int] = {}
+            for request in requests:
+                start = request.prompt_ids[:_BEGINNING]
+                longest[start] = max(longest.get(start, 0), _length(request))
+            for request in sorted(
+                requests,
+                key=lambda r: (
+                    -longest[r.prompt_ids[:_BEGINNING]],
+                    r.prompt_ids[:_BEGINNING],
+                    -_length(r),
+                    place[id(r)],
+                ),
+            ):
                 self.add(request)
             while self.busy:
                 for finished in self.step():
@@ -202,7 +218,8 @@ class Engine:
             if group.logits_1V is None:
                 held = group.held if group.requests else None
                 fresh.append((group, Segment(group.prompt_ids, lane, slots, held)))
-                tokens += len(group.prompt_ids)
+                # What it begins with like the others is computed once.
+                tokens += len(group.prompt_ids) - _alike(fresh[0][0].prompt_ids, group.prompt_ids, len(fresh))
                 self.stats.shared_prompts += count - 1
             else:
                 for layer, (keys, values) in group.held.items():
@@ -302,3 +319,15 @@ class Engine:
             if any(stop in tail for stop in stops):
                 return "string"
         return None
+
+
+def _length(request: Request) -> int:
+    """Tokens that a request may grow to."""
+    return len(request.prompt_ids) + request.sampling.max_tokens
+
+
+def _alike(first: tuple[int, ...], other: tuple[int, ...], prompts: int) -> int:
+    """Tokens that `other` begins with like the first of so many prompts; 0 for the first itself."""
+    if prompts < 2:
+        return 0
+    return next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other)))

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from charter.errors import UserError
 from charter.records import Demonstration, Sampling
 from charter.training.divergence import Comparison, Direction
 from charter.training.loop import train
@@ -18,7 +19,7 @@ from charter.training.methods.likelihood import SftObjective
 from charter.training.policy import trainable_policy
 from charter.training.rows import single_groups
 from charter.training.settings import TrainSettings
-from charter.training.teacher import TeacherPrompt, same_prompt, teacher_of
+from charter.training.teacher import TAUGHT, TeacherPrompt, preprompted, same_prompt, teacher_of
 
 
 class DistillSettings(TrainSettings):
@@ -32,6 +33,11 @@ class DistillSettings(TrainSettings):
     sample_tokens: int = Field(128, ge=1, description="Length to which the teacher answers. With completions: teacher.")
     sample_temperature: float = Field(
         1.0, ge=0, description="Temperature of its answers, 0 for greedy. With completions: teacher."
+    )
+    teacher_prompt: Literal["same", "preprompt"] = Field(
+        "same",
+        description="What the teacher is asked: the row's prompt, or the question under the pre-prompt that made the "
+        "row (data.distillation), which is context distillation.",
     )
     direction: Direction = Field("forward", description="forward: KL(teacher || student); reverse: the other way.")
     top_k: int = Field(64, ge=1, description="The teacher's most likely tokens kept per position; the rest is one.")
@@ -60,6 +66,13 @@ def train_distill(
     Raises UserError when the two do not share a vocabulary or no row can be used.
     """
     policy = trainable_policy(model, settings.lora, settings.seed)
+    if settings.teacher_prompt == "preprompt":
+        if not any(row.made and row.made.prompt_of(TAUGHT) for row in rows):
+            raise UserError(
+                "distillation: `teacher_prompt: preprompt` needs rows that were made under a pre-prompt, and there are "
+                "none. Add `distillation: {}` to the recipe's data, or leave teacher_prompt out."
+            )
+        teacher_prompt = preprompted
     teacher = teacher_of(settings.teacher, policy.format, teacher_prompt)
     kept = folder / "teacher"
     failed: Counter[str] = Counter()
