@@ -1,9 +1,9 @@
 """A small world in which the truth is known: a language of 32 words, a gold reward, models that speak the language.
 
-The gold reward is a fixed random network on pairs of neighbouring words plus a term for length, in units of its standard
-deviation over what the reference model says, whose mean is 0. It is smooth where the language lives; elsewhere nothing
-holds it to what a proxy has learned there, and a completion of more than 14 words is too long, which few of the
-reference's are. The reference is a Llama with random weights after SFT on sentences of the language.
+The gold reward is a fixed random network on pairs of neighbouring words plus a term for length, in units of its
+standard deviation over what the reference model says, whose mean is 0. Where the language does not live, nothing holds
+it to what a proxy has learned; and a completion of more than 14 words is too long, which few of the reference's are.
+The reference is a Llama with random weights after SFT on sentences of the language.
 
 Everything follows from seeds; models are fp32 also where the processor has bf16, so that a KL is not rounding.
 """
@@ -15,18 +15,18 @@ import os
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")  # read when torch is loaded: without native bf16 models are fp32
 
 import gc
-import hashlib
 import json
 import math
 import random
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from charter.records import Demonstration, Exchange, Preference, Prompt, Sampling, user_prompt, write_text
+from charter.records import Demonstration, Exchange, Preference, Prompt, Rewarded, Sampling, user_prompt, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "experiments"
@@ -39,6 +39,7 @@ TEMPLATE = (
 )
 LONGEST = 32
 """Words at which a completion is cut."""
+NEGATIONS = ("ko", "ki")
 BEST_LENGTH, LENGTH_SPREAD, LENGTH_WEIGHT = 14, 8.0, 0.7
 
 
@@ -56,9 +57,14 @@ POLICY = Size(64, 2)
 
 @dataclass(frozen=True)
 class World:
-    """A language and what is good in it, drawn from a seed."""
+    """A language and what is good in it, drawn from a seed.
+
+    reward: "gold", the network; or "sentiment", the chance that a completion is positive: words have values, two of
+    them turn the value of the next one round.
+    """
 
     seed: int = 0
+    reward: Literal["gold", "sentiment"] = "gold"
     sharpness: float = 1.6
     width: int = 48
     embedding: int = 12
@@ -105,12 +111,29 @@ class World:
         first, second = (normal(self.embedding, self.width) / math.sqrt(self.embedding) for _ in "ab")
         return table, first, second, normal(self.width, self.width) / math.sqrt(self.width), normal(self.width)
 
+    def sentiment(self, rows: Sequence[Exchange]) -> list[float]:
+        """The chance that a completion is positive: logistic in its words' values over the root of their number."""
+        drawn = random.Random(f"values {self.seed}")
+        values = {word: drawn.gauss(0, 1) for word in WORDS}
+        found = []
+        for row in rows:
+            said = [word for word in row.completion.split() if word in PLACES]
+            total = sum(
+                -values[word] if before in NEGATIONS else values[word]
+                for before, word in zip(["", *said], said, strict=False)
+                if word not in NEGATIONS
+            )
+            found.append(1 / (1 + math.exp(-2 * total / math.sqrt(max(len(said), 1)))))
+        return found
+
     def raw_gold(self, rows: Sequence[Exchange]) -> list[float]:
         """The gold reward before it is brought to units of the reference's: a network of pairs of words, and length."""
         import torch
 
         table, first, second, mix, out = self._network
-        said = [[PLACES[word] for word in (said_of(row)[-1], *row.completion.split()) if word in PLACES] for row in rows]
+        said = [
+            [PLACES[word] for word in (said_of(row)[-1], *row.completion.split()) if word in PLACES] for row in rows
+        ]
         longest = max(map(len, said))
         ids_RL = torch.tensor([words + [len(WORDS)] * (longest - len(words)) for words in said])
         words_RLe = table[ids_RL]
@@ -180,12 +203,18 @@ class Lab:
         from charter.training.methods.sft import SftSettings, train_sft
 
         how = SftSettings(
-            lora=None, batch_size=64, epochs=2, learning_rate=3e-3, row_tokens=1024, save_every=10**6, seed=self.world.seed
+            lora=None,
+            batch_size=64,
+            epochs=2,
+            learning_rate=3e-3,
+            row_tokens=1024,
+            save_every=10**6,
+            seed=self.world.seed,
         )
         model = self.folder / "reference" / "model"
         if not model.exists():
             base = blank_model(self.folder / "blank", POLICY, self.world.seed)
-            train_sft(str(base), self.world.demonstrations(6000, 1), how, self.folder / "reference")
+            train_sft(str(base), self.world.demonstrations(DEMONSTRATIONS, 1), how, self.folder / "reference")
         return str(model)
 
     @cached_property
@@ -194,21 +223,26 @@ class Lab:
         import statistics
 
         def work() -> dict[str, float]:
-            raw = self.world.raw_gold([one for own in sampled(self.reference, self.world.prompts(1000, 2), 2, 2) for one in own])
+            raw = self.world.raw_gold(
+                [one for own in sampled(self.reference, self.world.prompts(1000, 2), 2, 2) for one in own]
+            )
             return {"mean": statistics.fmean(raw), "std": statistics.stdev(raw)}
 
         found = kept(self.folder / "units.json", work)
         return found["mean"], found["std"]
 
     def gold(self, rows: Sequence[Exchange]) -> list[float]:
-        """The truth, in units of its standard deviation over what the reference says, whose mean is 0."""
+        """The truth: the gold reward in units of its standard deviation over what the reference says, whose mean is 0;
+        or the sentiment as it is.
+        """
+        if self.world.reward == "sentiment":
+            return self.world.sentiment(rows)
         mean, std = self.units
         return [(value - mean) / std for value in self.world.raw_gold(rows)]
 
     def preferences(self, count: int, seed: int) -> list[Preference]:
-        """Pairs of what the reference says; the label is drawn by Bradley and Terry's model from the gold rewards.
-
-        The first of them are the same whatever the count.
+        """Pairs of what the reference says; the label is drawn by Bradley and Terry's model from the gold rewards, or
+        goes to the more positive one.
         """
         prompts = self.world.prompts(count, seed)
         pairs = sampled(self.reference, prompts, 2, seed)
@@ -217,7 +251,8 @@ class Lab:
         found = []
         for prompt, (one, other), first, second in zip(prompts, pairs, flat[::2], flat[1::2], strict=True):
             chance = 1 / (1 + math.exp(SURENESS * (second - first)))
-            chosen, rejected = (one, other) if drawn.random() < chance else (other, one)
+            better = first > second if self.world.reward == "sentiment" else drawn.random() < chance
+            chosen, rejected = (one, other) if better else (other, one)
             found.append(Preference(prompt.id, prompt.prompt, chosen.completion, rejected.completion))
         return found
 
@@ -237,6 +272,8 @@ class Lab:
         return str(folder / "model")
 
 
+DEMONSTRATIONS = 6000
+"""Sentences that the reference learns from."""
 SURENESS = 1.5
 """How sure labels are: log-odds per unit of gold reward."""
 PAIRS_SEEN = 8000
@@ -250,10 +287,8 @@ class Truth:
     lab: Lab
     name: str = "gold"
 
-    def reward(self, rows: Sequence[Exchange], progress: Any = None) -> list[Any]:
+    def reward(self, rows: Sequence[Exchange], progress: Any = None) -> list[Rewarded]:  # noqa: ARG002
         """One per row."""
-        from charter.records import Rewarded
-
         return [Rewarded(row.id, value) for row, value in zip(rows, self.lab.gold(rows), strict=True)]
 
 
@@ -278,6 +313,19 @@ def kept(file: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(found, indent=1))
     read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return read
+
+
+def spent(file: Path) -> Callable[[], float]:
+    """A clock of processor seconds: of this process and of earlier ones that were cut off; kept when it is read."""
+    before = float(file.read_text()) if file.exists() else 0.0
+
+    def read() -> float:
+        total = before + time.process_time()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, str(total))
+        return total
+
     return read
 
 
