@@ -136,8 +136,8 @@ Methods that learn from pairs directly have no proxy that could be gamed, and st
 their reference: [Rafailov et al. 2024](https://arxiv.org/abs/2406.02900), in the world of
 [reward model over-optimisation](overoptimization.md): the same language, reference (87 thousand weights) and gold
 reward, whose labels the pairs carry. Their quality is a win rate judged by GPT-4; here it is the gold reward itself, in
-standard deviations over what the reference says, whose mean is 0. Longer completions are better up to 14 words, and most
-of the reference's are shorter.
+standard deviations over what the reference says, whose mean is 0. Longer completions are better up to 14 words, and
+most of the reference's are shorter.
 """
 
 
@@ -182,8 +182,8 @@ def page(found: dict[str, Any]) -> None:
         table(head, rows),
         f"How: {found['pairs']} pairs, batches of {found['how']['batch_size']}, rate {found['how']['learning_rate']} "
         f"falling to 0; {found['looks']} looks of {found['prompts']} requests with one completion each. *wins*: better "
-        "than the reference's own completion of the same request. The implicit reward, log π/reference, is read on held-out "
-        "completions of the reference. One seed of the world and of the runs; a best look is the highest of ten, so "
+        "than the reference's own completion of the same request. The implicit reward, log π/reference, is read on "
+        "held-out completions of the reference. One seed of the world and of the runs; a best look is the highest of eight, so "
         "chance makes falls a little too large.",
     ]
     title = "Over-optimisation of direct alignment (Rafailov et al. 2024)"

@@ -113,9 +113,7 @@ def claims(found: dict[str, Any]) -> list[Claim]:
     """Gao et al.'s claims against the numbers."""
     proxies = found["proxies"]
     turned = [name for name, one in proxies.items() if one["rl"]["turn"]["low"] > 0 and one["rl"]["turn"]["proxy_rose"]]
-    fits = [one["rl"]["fit"]["r2"] for one in proxies.values() if one["rl"]["fit"]]
-    best_fits = [one["fit"]["r2"] for one in proxies.values() if one["fit"]]
-    most, least = max(one["pairs"] for one in proxies.values()), min(one["pairs"] for one in proxies.values())
+    most = max(found["pairs"])
 
     def peak(size: str, pairs: int) -> dict[str, float]:
         turn: dict[str, float] = proxies[f"{size}-{pairs}"]["rl"]["turn"]
@@ -147,30 +145,23 @@ def claims(found: dict[str, Any]) -> list[Claim]:
             increasing(data, "peak") and data[-1]["distance"] >= data[0]["distance"],
             f"the large one with {', '.join(map(str, found['pairs']))} pairs: {shown(data)}",
         ),
-        Claim(
-            "Best of n follows R = d(α − βd)",
-            min(best_fits) > 0.9,
-            f"R² of the {len(best_fits)} fits: {number(min(best_fits))} to {number(max(best_fits))}, median "
-            f"{number(statistics.median(best_fits))}",
-        ),
-        Claim(
-            "RL follows R = d(α − β log d)",
-            min(fits) > 0.9,
-            f"R² of the {len(fits)} fits: {number(min(fits))} to {number(max(fits))}, median "
-            f"{number(statistics.median(fits))}",
-        ),
+        fit_claim("Best of n follows R = d(α − βd)", [one["fit"] for one in proxies.values()]),
+        fit_claim("RL follows R = d(α − β log d)", [one["rl"]["fit"] for one in proxies.values()]),
         Claim(
             "A KL penalty does not move the gold–KL frontier",
             near,
             f"gold at equal d less that without a penalty, mean over the distances both reached: {told}",
         ),
-        Claim(
-            "Little is gained below about 2,000 comparisons",
-            None,
-            f"there the unit was a language model's comparisons; here the smallest proxies, with {least} pairs, gained "
-            f"{number(min(peak(size, least)['peak'] for size in SIZES))} at least",
-        ),
     ]
+
+
+def fit_claim(text: str, fits: Sequence[dict[str, Any] | None]) -> Claim:
+    """Whether a form explains nine tenths of the variance everywhere."""
+    known = [fit["r2"] for fit in fits if fit and fit["r2"] is not None]
+    if not known:
+        return Claim(text, None, "too few points for a fit")
+    low, high, middle = (number(value) for value in (min(known), max(known), statistics.median(known)))
+    return Claim(text, min(known) > 0.9, f"R² of the {len(known)} fits: {low} to {high}, median {middle}")
 
 
 def increasing(turns: Sequence[dict[str, float]], name: str) -> bool:
@@ -263,8 +254,9 @@ OPENING = """
 How far a policy can be optimised against a learned reward before the truth falls:
 [Gao et al. 2022](https://arxiv.org/abs/2210.10760) with models of a few thousand weights in place of billions. The
 language has 32 words; the gold reward is a fixed random network on neighbouring words with a best length; the reference
-(87 thousand weights) is fine-tuned on sentences. Proxies are `charter` reward models with random starts, trained on pairs
-whose labels are drawn from the gold reward by Bradley and Terry's model. Rewards are in standard deviations of the gold reward over what the reference says, whose mean is 0.
+(87 thousand weights) is fine-tuned on sentences. Proxies are `charter` reward models with random starts, trained on
+pairs whose labels are drawn from the gold reward by Bradley and Terry's model. Rewards are in standard deviations over
+what the reference says, whose mean is 0.
 """
 
 

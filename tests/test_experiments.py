@@ -57,8 +57,8 @@ def page_of(module: Any, found: dict[str, Any], docs: Path) -> str:
 def test_overoptimization_runs_to_its_page(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overoptimization, "SIZES", {"small": world.Size(8, 1, 2), "large": world.Size(16, 1, 2)})
     monkeypatch.setattr(overoptimization, "TETHERED", ("large", 32))
-    monkeypatch.setattr(overoptimization, "MOST", 4)
-    monkeypatch.setattr(overoptimization, "NUMBERS", (1, 2, 4))
+    monkeypatch.setattr(overoptimization, "MOST", 8)
+    monkeypatch.setattr(overoptimization, "NUMBERS", (1, 2, 4, 8))
     monkeypatch.setattr(overoptimization, "HOW", {"batch_size": 4, "samples": 2, "learning_rate": 1e-3})
     monkeypatch.setattr(overoptimization, "WINDOW", 2)
     args = Namespace(runs=folder, steps=6, pool=4, pairs=[32, 64])
