@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from world import Lab, kept
+from world import LONGEST, Lab, kept
 
 from charter.records import Exchange, Preference, Prompt, Sampling
 from charter.training.layout import Group
@@ -93,7 +93,7 @@ def held_out(lab: Lab, policy: Policy, logprobs: CompletionLogprobs, count: int)
 
     asked = lab.world.prompts(count, 77)
     speaker = LocalTextModel.of(policy.model, policy.format.tokenizer, max_rows=256)
-    answers = speaker.generate([one.prompt for one in asked], Sampling(32, 1.0, n=1, seed=77))
+    answers = speaker.generate([one.prompt for one in asked], Sampling(LONGEST, 1.0, n=1, seed=77))
     rows = [Exchange(one.id, one.prompt, own[0].text) for one, own in zip(asked, answers, strict=True)]
     groups = [
         Group(one.id, policy.format.prompt_ids(one.prompt), (tuple(own[0].tokens),))
@@ -159,7 +159,7 @@ def check(
     from charter.training.scoring import logprob_sums
 
     speaker = LocalTextModel.of(policy.model, policy.format.tokenizer, max_rows=256)
-    answers = speaker.generate([one.prompt for one in test.asked], Sampling(32, 1.0, n=1, seed=78))
+    answers = speaker.generate([one.prompt for one in test.asked], Sampling(LONGEST, 1.0, n=1, seed=78))
     said = [own[0] for own in answers]
     gold = lab.gold([Exchange(p.id, p.prompt, one.text) for p, one in zip(test.asked, said, strict=True)])
     own_groups = [

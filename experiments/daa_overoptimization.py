@@ -3,7 +3,7 @@
     python experiments/daa_overoptimization.py        # a few minutes on one core; continues where it was cut off
     python experiments/daa_overoptimization.py --page # the page and figure alone, from the JSON
 
-DPO, IPO and the hinge, each at several β, for one pass over pairs that a gold reward labelled. Eight times in the pass
+DPO, IPO and the hinge, each at several β, for one pass over pairs that a gold reward labelled. Six times in the pass
 the policy is looked at: its KL from the reference, the gold reward of what it says, and how its implicit reward goes
 with length on completions that it was not trained on. The world and its models are in `world.py`.
 """
@@ -29,8 +29,8 @@ from charter.records import write_text
 
 NAME = "daa_overoptimization"
 BETAS = (0.01, 0.05, 0.25, 1.0)
-LOOKS = 8
-HOW: dict[str, Any] = {"batch_size": 64, "learning_rate": 1e-3}
+LOOKS = 6
+HOW: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
 TITLES = {"dpo": "DPO", "ipo": "IPO", "slic": "hinge"}
 
 
@@ -134,9 +134,9 @@ def claims(found: dict[str, Any]) -> list[Claim]:
 OPENING = """
 Methods that learn from pairs directly have no proxy that could be gamed, and still get worse when they go too far from
 their reference: [Rafailov et al. 2024](https://arxiv.org/abs/2406.02900), in the world of
-[reward model over-optimisation](overoptimization.md): the same language, reference (87 thousand weights) and gold
+[reward model over-optimisation](overoptimization.md): the same language, reference (46 thousand weights) and gold
 reward, whose labels the pairs carry. Their quality is a win rate judged by GPT-4; here it is the gold reward itself, in
-standard deviations over what the reference says, whose mean is 0. Longer completions are better up to 14 words, and
+standard deviations over what the reference says, whose mean is 0. Longer completions are better up to 8 words, and
 most of the reference's are shorter.
 """
 
@@ -183,7 +183,7 @@ def page(found: dict[str, Any]) -> None:
         f"How: {found['pairs']} pairs, batches of {found['how']['batch_size']}, rate {found['how']['learning_rate']} "
         f"falling to 0; {found['looks']} looks of {found['prompts']} requests with one completion each. *wins*: better "
         "than the reference's own completion of the same request. The implicit reward, log π/reference, is read on "
-        "held-out completions of the reference. One seed of the world and of the runs; a best look is the highest of eight, "
+        "held-out completions of the reference. One seed of the world and of the runs; a best look is the highest of six, "
         "so chance makes falls a little too large.",
     ]
     title = "Over-optimisation of direct alignment (Rafailov et al. 2024)"
@@ -194,7 +194,7 @@ def main() -> None:
     """Measure what is not measured yet, and write JSON, figure and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
-    parser.add_argument("--pairs", type=int, default=6400, help="pairs in the one pass (6400)")
+    parser.add_argument("--pairs", type=int, default=4800, help="pairs in the one pass (4800)")
     parser.add_argument("--prompts", type=int, default=300, help="requests at each look (300)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")
     args = parser.parse_args()

@@ -28,10 +28,10 @@ from charter.records import write_text
 
 NAME = "frontier"
 BETAS, TARGETS = (0.05, 0.1, 1.0, 5.0), (3.0, 6.0, 9.0, 12.0)
-LOOKS, WINDOW = 8, 5
-DPO: dict[str, Any] = {"batch_size": 64, "learning_rate": 1e-3}
+LOOKS, WINDOW = 6, 5
+DPO: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
 PPO: dict[str, Any] = {
-    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 1e-3, "beta": 0.02,
+    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 2e-3, "beta": 0.02,
     "kl_horizon": 300,
 }  # fmt: skip
 METHODS = {"dpo": "DPO", "ppo": "PPO", "ppo-gt": "PPO, true reward"}
@@ -157,10 +157,10 @@ def main() -> None:
     """Measure what is not measured yet, and write JSON, figure and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
-    parser.add_argument("--pairs", type=int, default=3200, help="pairs (3200)")
+    parser.add_argument("--pairs", type=int, default=2400, help="pairs (2400)")
     parser.add_argument("--epochs", type=int, default=2, help="DPO's passes over them (2)")
-    parser.add_argument("--steps", type=int, default=50, help="rollouts of each PPO run (50)")
-    parser.add_argument("--prompts", type=int, default=600, help="requests at each look at DPO (600)")
+    parser.add_argument("--steps", type=int, default=40, help="rollouts of each PPO run (40)")
+    parser.add_argument("--prompts", type=int, default=320, help="requests at each look at DPO (320)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")
     args = parser.parse_args()
     file = DOCS / f"{NAME}.json"

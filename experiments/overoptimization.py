@@ -30,12 +30,12 @@ from charter.stats.overoptimization import best_of_n_kl, best_of_n_mean
 
 NAME = "overoptimization"
 SIZES = {"small": Size(8, 1, 2), "medium": Size(16, 1, 2), "large": Size(48, 2)}
-PAIRS = (400, 1600, 6400)
-MOST, PENALTIES = 128, (0.02, 0.1)
-NUMBERS = tuple(2**power for power in range(8))
-TETHERED = ("large", 400)
-HOW: dict[str, Any] = {"batch_size": 32, "samples": 4, "learning_rate": 2e-3}
-WINDOW = 5
+PAIRS = (300, 1200, 4800)
+MOST, PENALTIES = 64, (0.02, 0.1)
+NUMBERS = tuple(2**power for power in range(7))
+TETHERED = ("large", 300)
+HOW: dict[str, Any] = {"batch_size": 32, "samples": 4, "learning_rate": 3e-3}
+WINDOW = 4
 COEFFICIENTS = ("alpha", "beta")
 ENDS = ("large", "small")
 LOWEST = -2.5
@@ -254,7 +254,7 @@ OPENING = """
 How far a policy can be optimised against a learned reward before the truth falls:
 [Gao et al. 2022](https://arxiv.org/abs/2210.10760) with models of a few thousand weights in place of billions. The
 language has 32 words; the gold reward is a fixed random network on neighbouring words with a best length; the reference
-(87 thousand weights) is fine-tuned on sentences. Proxies are `charter` reward models with random starts, trained on
+(46 thousand weights) is fine-tuned on sentences. Proxies are `charter` reward models with random starts, trained on
 pairs whose labels are drawn from the gold reward by Bradley and Terry's model. Rewards are in standard deviations over
 what the reference says, whose mean is 0.
 """
@@ -300,9 +300,9 @@ def main() -> None:
     """Measure what is not measured yet, and write JSON, figure and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
-    parser.add_argument("--steps", type=int, default=80, help="of each RL run (80)")
+    parser.add_argument("--steps", type=int, default=60, help="of each RL run (60)")
     parser.add_argument("--pool", type=int, default=64, help="prompts for best of n (64)")
-    parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="numbers of pairs (400 1600 6400)")
+    parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="numbers of pairs (300 1200 4800)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")
     args = parser.parse_args()
     file = DOCS / f"{NAME}.json"

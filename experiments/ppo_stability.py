@@ -32,7 +32,7 @@ NAME = "ppo_stability"
 HH = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless" / "dev.jsonl"
 SEEDS, WINDOW = {"tiny": 10, "smollm2": 3}, 5
 TINY: dict[str, Any] = {
-    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 1e-3, "beta": 0.05,
+    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 2e-3, "beta": 0.05,
 }  # fmt: skip
 SMOLLM2: dict[str, Any] = {
     "batch_size": 16, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 5e-5, "beta": 0.05,
@@ -52,7 +52,7 @@ def tiny(args: argparse.Namespace) -> dict[str, Any]:
         )
         seeds[str(seed)] = story([asdict(one) for one in steps])
         tell(f"seed {seed}: gold {seeds[str(seed)]['first']:.2f} -> {seeds[str(seed)]['last']:.2f}; {clock():.0f} s")
-    return {"facts": facts(), "seconds": clock(), "how": TINY, "steps": args.steps, "weights": 86_976, "seeds": seeds}
+    return {"facts": facts(), "seconds": clock(), "how": TINY, "steps": args.steps, "weights": 45_888, "seeds": seeds}
 
 
 def story(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
     parser.add_argument("--model", choices=("tiny", "smollm2"), default="tiny")
     parser.add_argument("--seeds", type=int, help="how many (10; of smollm2 3)")
-    parser.add_argument("--steps", type=int, default=50, help="rollouts of each seed (50)")
+    parser.add_argument("--steps", type=int, default=40, help="rollouts of each seed (40)")
     parser.add_argument("--pairs", type=Path, default=HH, help="hh's pairs, for smollm2")
     parser.add_argument("--limit", type=int, default=600, help="pairs of each half at most, for smollm2 (600)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")

@@ -2,7 +2,7 @@
 
 The gold reward is a fixed random network on pairs of neighbouring words plus a term for length, in units of its
 standard deviation over what the reference model says, whose mean is 0. Where the language does not live, nothing holds
-it to what a proxy has learned; and a completion of more than 14 words is too long, which few of the reference's are.
+it to what a proxy has learned; and a completion of more than 8 words is too long, which few of the reference's are.
 The reference is a Llama with random weights after SFT on sentences of the language.
 
 Everything follows from seeds; models are fp32 also where the processor has bf16, so that a KL is not rounding.
@@ -37,10 +37,10 @@ TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}> {{ m.content }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
-LONGEST = 32
+LONGEST = 16
 """Words at which a completion is cut."""
 NEGATIONS = ("ko", "ki")
-BEST_LENGTH, LENGTH_SPREAD, LENGTH_WEIGHT = 14, 8.0, 0.7
+BEST_LENGTH, LENGTH_SPREAD, LENGTH_WEIGHT = 8, 4.0, 0.6
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Size:
     heads: int = 4
 
 
-POLICY = Size(64, 2)
+POLICY = Size(64, 1)
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class World:
         return [[weight / sum(row) for weight in row] for row in rows]
 
     def sentence(self, drawn: random.Random, before: str) -> str:
-        """What is said after a word: 3 words at least, then with a chance of 1/6 no further one."""
+        """What is said after a word: 2 words at least, then with a chance of 1/4 no further one."""
         said: list[str] = []
-        while len(said) < LONGEST - 1 and (len(said) < 3 or drawn.random() > 1 / 6):
+        while len(said) < LONGEST - 1 and (len(said) < 2 or drawn.random() > 1 / 4):
             (word,) = drawn.choices(WORDS, self.follows[WORDS.index(said[-1] if said else before)])
             said.append(word)
         return " ".join(said)
@@ -204,10 +204,10 @@ class Lab:
 
         how = SftSettings(
             lora=None,
-            batch_size=64,
+            batch_size=128,
             epochs=2,
             learning_rate=3e-3,
-            row_tokens=1024,
+            row_tokens=4096,
             save_every=10**6,
             seed=self.world.seed,
         )
@@ -265,18 +265,18 @@ class Lab:
             base = blank_model(self.folder / "blank proxies" / f"{size.hidden}x{size.layers}-{seed}", size, seed)
             epochs = max(2, math.ceil(PAIRS_SEEN / len(pairs)))
             how = RewardSettings(
-                lora=None, batch_size=64, epochs=epochs, learning_rate=3e-3, row_tokens=2048, weight_decay=0.01,
+                lora=None, batch_size=128, epochs=epochs, learning_rate=4e-3, row_tokens=4096, weight_decay=0.01,
                 save_every=10**6, seed=seed,
             )  # fmt: skip
             train_reward(str(base), pairs, how, folder)
         return str(folder / "model")
 
 
-DEMONSTRATIONS = 6000
+DEMONSTRATIONS = 5000
 """Sentences that the reference learns from."""
 SURENESS = 1.5
 """How sure labels are: log-odds per unit of gold reward."""
-PAIRS_SEEN = 8000
+PAIRS_SEEN = 9600
 """Pairs that a proxy is trained on, repeats counted: at least two passes over them."""
 
 
