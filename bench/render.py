@@ -135,7 +135,7 @@ def generation(found: Found) -> str:
 
 def rl(found: Found) -> str:
     """The GRPO step and its rollout against their rivals."""
-    head = ["what", "against", "s/turn, ours", "theirs", "times faster", "aim", "tokens/s of the rollout, ours", "theirs"]
+    head = ["what", "against", "s/turn, ours", "theirs", "times faster", "aim", "rollout tokens/s, ours", "theirs"]
     rows = []
     for what, against, aim in RL:
         if (e := found.get(f"{what}, {against}")) is None:

@@ -54,6 +54,7 @@ def page_of(module: Any, found: dict[str, Any], docs: Path) -> str:
     return (docs / f"{module.NAME}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_overoptimization_runs_to_its_page(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overoptimization, "SIZES", {"small": world.Size(8, 1, 2), "large": world.Size(16, 1, 2)})
     monkeypatch.setattr(overoptimization, "TETHERED", ("large", 32))
@@ -68,21 +69,23 @@ def test_overoptimization_runs_to_its_page(folder: Path, small: Path, monkeypatc
     # The best of one is a sample like any other: its mean is that of all samples, whatever the proxy.
     assert len({round(one["best_of_n"][0]["gold"], 9) for one in found["proxies"].values()}) == 1
     text = page_of(overoptimization, found, small)
-    assert "held" in text
+    assert "Best of n follows" in text
     assert "small-64" in text
 
 
+@pytest.mark.slow
 def test_direct_alignment_runs_to_its_page(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daa_overoptimization, "BETAS", (0.1, 1.0))
-    monkeypatch.setattr(daa_overoptimization, "LOOKS", 2)
-    monkeypatch.setattr(daa_overoptimization, "HOW", {"batch_size": 8, "learning_rate": 1e-3})
-    found = daa_overoptimization.measure(Namespace(runs=folder, pairs=32, prompts=8))
+    monkeypatch.setattr(daa_overoptimization, "LOOKS", 5)
+    monkeypatch.setattr(daa_overoptimization, "HOW", {"batch_size": 4, "learning_rate": 1e-3})
+    found = daa_overoptimization.measure(Namespace(runs=folder, pairs=20, prompts=8))
     looks = [look for run in found["runs"].values() for look in run["checks"]]
-    assert [look["share"] for look in looks] == [0.5, 1.0] * 6
+    assert [look["share"] for look in looks] == [0.2, 0.4, 0.6, 0.8, 1.0] * 6
     assert any(look["kl"] != 0 for look in looks)
     assert "Over-optimisation" in page_of(daa_overoptimization, found, small)
 
 
+@pytest.mark.slow
 def test_the_frontier_runs_to_its_page(folder: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontier, "BETAS", (0.1,))
     monkeypatch.setattr(frontier, "TARGETS", (3.0,))
@@ -151,7 +154,7 @@ def test_a_gap_at_equal_distance_is_found() -> None:
     gap = overoptimization.gap(found, above)
     assert gap is not None
     assert gap[0] == pytest.approx(0.5, abs=0.02)
-    assert gap[1] < gap[0] < gap[2]
+    assert gap[1] <= gap[0] <= gap[2]
 
 
 def test_a_hump_is_told_from_a_rise() -> None:
