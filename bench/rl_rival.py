@@ -17,7 +17,13 @@ import transformers
 import trl
 from peft import LoraConfig, get_peft_model
 from resident import GB, peak, resting
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    TrainerCallback,
+)
 
 job = json.loads(Path(sys.argv[1]).read_text())
 out = sys.stdout
@@ -97,6 +103,8 @@ def train() -> None:
         lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, max_steps=job["steps"],
         shuffle_dataset=False, logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True, seed=0,
         use_transformers_continuous_batching=job.get("continuous", False),
+        **({"transformers_continuous_batching_config": paged(job["batch"] * job["group"], 512)}
+           if job.get("continuous") else {}),
         **({} if job["defaults"] else {"bf16": False, "gradient_checkpointing": False}),
     )  # fmt: skip
     trainer = Timed(
@@ -142,9 +150,17 @@ def generate() -> None:
         say(seconds=seconds, rollout=seconds, tokens=sampled, loss=0.0, peak_gb=peak() / GB)
 
 
+def paged(requests: int, longest: int) -> dict[str, int]:
+    """Of continuous batching: a cache that just holds all requests at once, in place of 9/10 of the memory."""
+    return {"num_blocks": requests * (longest // 256 + 1), "max_batch_tokens": 2048}
+
+
 def continuous(model: Any, prompts: list[list[int]], how: Any) -> int:
     """Sampled tokens of transformers' continuous batching."""
-    found = model.get_base_model().generate_batch(prompts, generation_config=how, progress_bar=False)
+    config = ContinuousBatchingConfig(**paged(len(prompts), max(map(len, prompts)) + how.max_new_tokens))
+    found = model.get_base_model().generate_batch(
+        prompts, generation_config=how, continuous_batching_config=config, progress_bar=False
+    )
     return sum(len(one.generated_tokens) for one in found.values())
 
 

@@ -40,11 +40,11 @@ BANDS = (1.0, 2.0, 4.0, 6.0, 9.0, 12.0)
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All of it."""
-    lab = Lab(args.runs / "sentiment", World(reward="sentiment"))
+    lab = Lab(args.runs / "world", World(reward="sentiment"))
     folder: Path = args.runs / NAME
     clock = spent(folder / "seconds")
     pairs = lab.preferences(args.pairs, 3)
-    proxy = lab.proxy(Size(48, 2), pairs, f"large-{args.pairs}")
+    proxy = lab.proxy(Size(48, 2), pairs, f"sentiment-large-{args.pairs}")
     runs: dict[str, Any] = {}
     for beta in BETAS:
         checks = run_pairs(

@@ -23,7 +23,7 @@ from typing import Any
 from figure import Panel, Series, draw
 from pages import Claim, facts, interval, number, table, write_page
 from runs import UNTETHERED, fitted, run_policy, stretches, turn_of
-from world import DOCS, ROOT, Lab, Size, kept, sampled, spent, tell
+from world import DOCS, ROOT, Lab, Size, kept, spent, tell
 
 from charter.records import Exchange, Preference, write_text
 from charter.stats.overoptimization import best_of_n_kl, best_of_n_mean
@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     folder: Path = args.runs / NAME
     clock = spent(folder / "seconds")
     pairs: list[Preference] = lab.preferences(max(args.pairs), 3)
-    pool = sampled(lab.reference, lab.world.prompts(args.pool, 9), MOST, 9)
+    pool = lab.pool(args.pool, MOST, 9)
     gold = lab.gold([one for own in pool for one in own])
     proxies: dict[str, Any] = {}
     for size, shape in SIZES.items():

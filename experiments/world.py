@@ -244,17 +244,38 @@ class Lab:
         """Pairs of what the reference says; the label is drawn by Bradley and Terry's model from the gold rewards, or
         goes to the more positive one.
         """
-        prompts = self.world.prompts(count, seed)
-        pairs = sampled(self.reference, prompts, 2, seed)
-        flat = self.gold([one for own in pairs for one in own])
-        drawn = random.Random(f"labels {seed}")
-        found = []
-        for prompt, (one, other), first, second in zip(prompts, pairs, flat[::2], flat[1::2], strict=True):
-            chance = 1 / (1 + math.exp(SURENESS * (second - first)))
-            better = first > second if self.world.reward == "sentiment" else drawn.random() < chance
-            chosen, rejected = (one, other) if better else (other, one)
-            found.append(Preference(prompt.id, prompt.prompt, chosen.completion, rejected.completion))
-        return found
+
+        def work() -> dict[str, Any]:
+            prompts = self.world.prompts(count, seed)
+            pairs = sampled(self.reference, prompts, 2, seed)
+            flat = self.gold([one for own in pairs for one in own])
+            drawn = random.Random(f"labels {seed}")
+            found = []
+            for prompt, (one, other), first, second in zip(prompts, pairs, flat[::2], flat[1::2], strict=True):
+                chance = 1 / (1 + math.exp(SURENESS * (second - first)))
+                better = first > second if self.world.reward == "sentiment" else drawn.random() < chance
+                chosen, rejected = (one, other) if better else (other, one)
+                found.append([prompt.id, said_of(prompt), chosen.completion, rejected.completion])
+            return {"pairs": found}
+
+        file = self.folder / f"pairs-{self.world.reward}-{count}-{seed}.json"
+        return [
+            Preference(key, user_prompt(" ".join(asked)), chosen, rejected)
+            for key, asked, chosen, rejected in kept(file, work)["pairs"]
+        ]
+
+    def pool(self, count: int, n: int, seed: int) -> list[list[Exchange]]:
+        """n completions by the reference of each of `count` requests."""
+
+        def work() -> dict[str, Any]:
+            said = sampled(self.reference, self.world.prompts(count, seed), n, seed)
+            return {"said": [[one.completion for one in own] for own in said]}
+
+        found = kept(self.folder / f"pool-{count}-{n}-{seed}.json", work)["said"]
+        return [
+            [Exchange(f"{prompt.id}/{i}", prompt.prompt, text) for i, text in enumerate(own)]
+            for prompt, own in zip(self.world.prompts(count, seed), found, strict=True)
+        ]
 
     def proxy(self, size: Size, pairs: Sequence[Preference], name: str, seed: int = 0) -> str:
         """The folder of a reward model that was trained on these pairs from random weights."""
