@@ -142,7 +142,7 @@ def worker(job: dict[str, Any]) -> None:
                 values, _ = _step(
                     forward, batch.objective, batch.groups, optimizer, settings, number, job["steps"], here()
                 )
-                told = {**batch.values, "loss": values["loss"]}
+                told = {**batch.values, **values}
             else:
                 told = {**rollouts.draw(number)[1], "loss": 0.0}
             seconds = time.perf_counter() - begun
