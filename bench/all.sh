@@ -35,6 +35,9 @@ done
 run memory memory "${rival[@]}" ${BENCH_ARGS:-}
 run curves curves "${rival[@]}" ${BENCH_ARGS:-}
 run generation generation
+run rl rl "${rival[@]}" ${BENCH_ARGS:-}
+run rl-rollout rl "${rival[@]}" ${BENCH_ARGS:-} --part rollout
+run rl-curves rl "${rival[@]}" ${BENCH_ARGS:-} --part curves --steps 3
 
 cat "$out"/*.json >docs/bench/results.jsonl
 "$python" bench/render.py

@@ -21,6 +21,8 @@ STEPS = ("dpo", "reward", "kto", "sft")
 AIMS = {f"dpo step, {CHOICES}": 3.0, f"reward step, {CHOICES}": 2.5, f"kto step, {CHOICES}": 2.0}
 AIMS[f"sft step, {PACKED}"] = 1.5
 MEMORY_AIM = 0.6
+RL = [("grpo step", CHOICES, "3"), ("grpo step", "TRL, continuous batching", ""), ("grpo step", DEFAULTS, "")]
+RL += [("grpo rollout", "generate", "2.5"), ("grpo rollout", "continuous batching", "1")]
 SHARES, COUNTS = ("0%", "25%", "50%", "75%", "90%"), ("1", "2", "4", "8")
 
 Found = Mapping[str, Mapping[str, Any]]
@@ -131,6 +133,31 @@ def generation(found: Found) -> str:
     return table(head, [[f"{e['ours']:.0f}", f"{e['theirs']:.0f}", f"**{e['ratio']:.2f}**"]])
 
 
+def rl(found: Found) -> str:
+    """The GRPO step and its rollout against their rivals."""
+    head = ["what", "against", "s/turn, ours", "theirs", "times faster", "aim", "rollout tokens/s, ours", "theirs"]
+    rows = []
+    for what, against, aim in RL:
+        if (e := found.get(f"{what}, {against}")) is None:
+            rows.append(missing([what, against], len(head)))
+        else:
+            row = [what, against, *(f"{s:.2f}" for s in e["seconds"]), f"**{e['ratio']:.2f}**", aim]
+            rows.append([*row, *(f"{rate:.0f}" for rate in e["tokens_per_second"])])
+    return table(head, rows)
+
+
+def rl_curves(found: Found) -> str:
+    """Step and rollout over group size and prompt length, those that were measured."""
+    head = ["what", "at", "against", "s/turn, ours", "theirs", "times faster"]
+    rows = []
+    for name, e in found.items():
+        if name.startswith("grpo ") and " at " in name:
+            what, _, rest = name.partition(" at ")
+            at, _, against = rest.partition(", ")
+            rows.append([what, at, against, *(f"{s:.2f}" for s in e["seconds"]), f"**{e['ratio']:.2f}**"])
+    return table(head, rows or [missing([], len(head))])
+
+
 def facts(*founds: Found) -> str:
     """When, where and with what, a line for each way of running."""
     lines: dict[str, list[str]] = {}
@@ -157,7 +184,8 @@ def main() -> None:
     page = given[1] if len(given) > 1 else DOCS / "bench.md"
     bf16, fp32 = read(results)
     parts = {"speed": speed(bf16), "agreement": agreement(fp32), "memory": memory(bf16), "curves": curves(bf16)}
-    parts |= {"generation": generation(bf16), "facts": facts(bf16, fp32)}
+    parts |= {"generation": generation(bf16), "rl": rl(bf16), "rl curves": rl_curves(bf16)}
+    parts |= {"facts": facts(bf16, fp32)}
     text = page.read_text(encoding="utf-8")
     for name, part in parts.items():
         marks = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.S)

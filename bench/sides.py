@@ -114,11 +114,17 @@ class Side:
 
 
 def take_turns(
-    script: str, args: argparse.Namespace, job: dict[str, Any], sides: dict[str, dict[str, Any]], title: str = ""
+    script: str,
+    args: argparse.Namespace,
+    job: dict[str, Any],
+    sides: dict[str, dict[str, Any]],
+    title: str = "",
+    worker: str = "",
 ) -> tuple[dict[str, Side], float]:
     """Start a worker for each side, step them in turns; also bf16 GFLOP/s of a large product, the median in between.
 
     sides: by name, what of the job differs; "ours" in it says that the worker is charter's.
+    worker: the rival's script, in place of the trainers' one.
     """
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
     if args.threads:
@@ -134,8 +140,8 @@ def take_turns(
         for number, (name, own) in enumerate(sides.items()):
             file = Path(scratch) / f"{number}.json"
             file.write_text(json.dumps({**job, **own, "scratch": scratch, "adapter": f"{scratch}/adapter.safetensors"}))
-            worker = [sys.executable, script, "--worker"] if own.get("ours") else [rival, _RIVAL_WORKER]
-            running[name] = Side(name, [*worker, str(file)], environment)
+            command = [sys.executable, script, "--worker"] if own.get("ours") else [rival, worker or _RIVAL_WORKER]
+            running[name] = Side(name, [*command, str(file)], environment)
             print(f"{label}{name}: {running[name].hello.get('about')}", file=sys.stderr, flush=True)
         begun = time.monotonic()
         for step in range(job["steps"]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit, minimize_scalar
 
-from charter.stats.overoptimization import Curve, Form, best_of_n_kl, fit
+from charter.stats.overoptimization import Curve, Form, best_of_n_kl, best_of_n_mean, fit
 
 FORMS = {
     "best_of_n": lambda d, a, b: d * (a - b * d),
@@ -90,3 +92,15 @@ def test_best_of_ns_kl_is_that_of_its_policy(n: int) -> None:
 def test_best_of_none_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         best_of_n_kl(0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 6])
+def test_the_best_of_n_is_the_mean_over_all_sets_of_n(n: int) -> None:
+    by, of = [0.3, -1.0, 2.0, 0.7, 5.0, 0.1], [1.0, 4.0, -2.0, 0.5, 3.0, 7.0]
+    sets = [max(one, key=lambda i: by[i]) for one in itertools.combinations(range(6), n)]
+    assert best_of_n_mean(by, of, n) == pytest.approx(statistics.fmean(of[i] for i in sets))
+
+
+def test_the_best_of_more_than_there_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="best of 3"):
+        best_of_n_mean([1.0, 2.0], [1.0, 2.0], 3)

@@ -75,6 +75,24 @@ def best_of_n_kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
+def best_of_n_mean(by: Sequence[float], of: Sequence[float], n: int) -> float:
+    """Mean of `of` at the best of n samples by `by`, without bias: over all sets of n of the samples given.
+
+    by, of: two rewards of the same samples of one prompt, at least n of them; equals in `by` count in the order given.
+    Nakano et al. 2021 (arXiv 2112.09332), appendix I, as in Gao et al. 2022.
+    """
+    if len(by) != len(of) or not 1 <= n <= len(by):
+        raise ValueError(f"the best of {n} was asked for of {len(by)} and {len(of)} rewards")
+    best_first = sorted(range(len(by)), key=lambda i: -by[i])
+    # The chance that the sample of rank i is the best of n: that all others of the set rank behind it.
+    chance, mean = n / len(by), 0.0
+    for rank, i in enumerate(best_first):
+        mean += chance * of[i]
+        behind = len(by) - rank - 1
+        chance *= (behind - n + 1) / behind if behind else 0.0
+    return mean
+
+
 def _bend(form: Form, d: float) -> float:
     if form == "best_of_n":
         return d * d

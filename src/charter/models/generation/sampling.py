@@ -20,8 +20,8 @@ TIE = 1e-4
 """Closer than this, rounding may decide between two tokens (logits in nats, or cumulative probability)."""
 _BLOCK = 256
 _NUCLEUS = 256
-_ROWS = 16
-"""Rows handled together on CPU: their logits in fp32 stay in cache, larger temporaries cost page faults."""
+_AT_ONCE = 16 * 49_152
+"""Logits handled together on CPU: in fp32 they stay in cache, larger temporaries cost page faults."""
 
 
 def stream_key(seed: int, prompt_ids: Sequence[int], sample_index: int) -> int:
@@ -53,8 +53,9 @@ class Draw:
 
 def draw(logits_RV: Tensor, samplings: Sequence[Sampling], keys: Sequence[int], steps: Sequence[int]) -> Draw:
     """One token per row. logits_RV: any float dtype, computed on in fp32."""
-    if len(samplings) > _ROWS and logits_RV.device.type == "cpu":
-        runs = [slice(start, start + _ROWS) for start in range(0, len(samplings), _ROWS)]
+    most = max(_AT_ONCE // logits_RV.shape[1], 1)
+    if len(samplings) > most and logits_RV.device.type == "cpu":
+        runs = [slice(start, start + most) for start in range(0, len(samplings), most)]
         drawn = [draw(logits_RV[run], samplings[run], keys[run], steps[run]) for run in runs]
         return Draw(
             [token for part in drawn for token in part.tokens],
