@@ -1,6 +1,6 @@
 """The records that travel between rooms: frozen, typed, JSONL in and out."""
 
-from charter.records.answers import Completion, Exchange, Finish, Rewarded, Sampling, Score
+from charter.records.answers import Completion, Departure, Exchange, Finish, Rewarded, Sampling, Score, Word
 from charter.records.examples import (
     Demonstration,
     Preference,
@@ -25,6 +25,7 @@ __all__ = [
     "Completion",
     "Conversation",
     "Demonstration",
+    "Departure",
     "Exchange",
     "Finish",
     "Made",
@@ -38,6 +39,7 @@ __all__ = [
     "Score",
     "Scored",
     "Stepwise",
+    "Word",
     "as_row",
     "asked",
     "conversation_of",
