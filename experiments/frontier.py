@@ -31,7 +31,7 @@ BETAS, TARGETS = (0.05, 0.1, 1.0, 5.0), (3.0, 6.0, 9.0, 12.0)
 LOOKS, WINDOW = 6, 5
 DPO: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
 PPO: dict[str, Any] = {
-    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 2e-3, "beta": 0.02,
+    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 1e-3, "beta": 0.02,
     "kl_horizon": 300,
 }  # fmt: skip
 METHODS = {"dpo": "DPO", "ppo": "PPO", "ppo-gt": "PPO, true reward"}

@@ -34,7 +34,7 @@ PAIRS = (300, 1200, 4800)
 MOST, PENALTIES = 64, (0.02, 0.1)
 NUMBERS = tuple(2**power for power in range(7))
 TETHERED = ("large", 300)
-HOW: dict[str, Any] = {"batch_size": 32, "samples": 4, "learning_rate": 3e-3}
+HOW: dict[str, Any] = {"batch_size": 32, "samples": 4, "learning_rate": 1e-3}
 WINDOW = 4
 COEFFICIENTS = ("alpha", "beta")
 ENDS = ("large", "small")
@@ -300,7 +300,7 @@ def main() -> None:
     """Measure what is not measured yet, and write JSON, figure and page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
-    parser.add_argument("--steps", type=int, default=60, help="of each RL run (60)")
+    parser.add_argument("--steps", type=int, default=70, help="of each RL run (70)")
     parser.add_argument("--pool", type=int, default=64, help="prompts for best of n (64)")
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="numbers of pairs (300 1200 4800)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")

@@ -32,7 +32,7 @@ NAME = "ppo_stability"
 HH = ROOT.parent / "shared" / "data" / "hh-rlhf-harmless" / "dev.jsonl"
 SEEDS, WINDOW = {"tiny": 10, "smollm2": 3}, 5
 TINY: dict[str, Any] = {
-    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 2e-3, "beta": 0.05,
+    "batch_size": 64, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 1e-3, "beta": 0.05,
 }  # fmt: skip
 SMOLLM2: dict[str, Any] = {
     "batch_size": 16, "samples": 1, "mini_batches": 2, "update_epochs": 2, "learning_rate": 5e-5, "beta": 0.05,
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="only the page and the figure, from the JSON")
     parser.add_argument("--model", choices=("tiny", "smollm2"), default="tiny")
     parser.add_argument("--seeds", type=int, help="how many (10; of smollm2 3)")
-    parser.add_argument("--steps", type=int, default=40, help="rollouts of each seed (40)")
+    parser.add_argument("--steps", type=int, default=30, help="rollouts of each seed (30)")
     parser.add_argument("--pairs", type=Path, default=HH, help="hh's pairs, for smollm2")
     parser.add_argument("--limit", type=int, default=600, help="pairs of each half at most, for smollm2 (600)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "experiments")

@@ -86,9 +86,9 @@ class World:
         return " ".join(said)
 
     def prompts(self, count: int, seed: int) -> list[Prompt]:
-        """Requests of two words; one may come twice, under another id."""
+        """Requests of three words; one may come twice, under another id: runs on prompts then take it once."""
         drawn = random.Random(f"prompts {seed}")
-        return [Prompt(f"{seed}-{i:05}", user_prompt(" ".join(drawn.choices(WORDS, k=2)))) for i in range(count)]
+        return [Prompt(f"{seed}-{i:05}", user_prompt(" ".join(drawn.choices(WORDS, k=3)))) for i in range(count)]
 
     def demonstrations(self, count: int, seed: int) -> list[Demonstration]:
         """Sentences of the language to imitate."""
