@@ -82,7 +82,7 @@ def watch_digest(how: WatchSettings) -> dict[str, Any]:
         "settings": how.model_dump(mode="json"),
         "truth": reward_digest(how.truth),
         "suites": {suite: suite_digest(suite) for suite in how.suites},
-        "judge": judge_digest(),
+        "judge": judge_digest(REFUSAL_JUDGE),
         "far": source_digest(how.far) if how.far and is_file(how.far) else None,
     }
 
@@ -201,10 +201,12 @@ def _far(source: str | None, trained: Sequence[str]) -> list[Watched]:
 def _source(part: RewardPart) -> tuple[str, str]:
     """(kind, what is named) of a reward."""
     named: Mapping[str, str | None] = {
-        "reward model": part.model,
+        "reward model": " + ".join(part.folders) or None,
         "reward model of stage": part.stage,
         "judge": part.judge,
         "function": part.function,
+        "endpoint": part.endpoint,
+        "rule": None if part.rule is None else ", ".join(part.rule.model_dump(exclude_defaults=True)),
     }
     return next((kind, what) for kind, what in named.items() if what is not None)
 
@@ -212,7 +214,7 @@ def _source(part: RewardPart) -> tuple[str, str]:
 def _name(part: RewardPart) -> str:
     """A truth's name, for people."""
     kind, what = _source(part)
-    if part.model is not None:
-        path = Path(part.model)
-        what = path.parent.name if path.name == "model" and path.parent.name else path.name
+    if part.folders:
+        paths = [Path(folder) for folder in part.folders]
+        what = " + ".join(p.parent.name if p.name == "model" and p.parent.name else p.name for p in paths)
     return f"{kind} {what}" + (f" × {part.weight:g}" if part.weight != 1 else "")
