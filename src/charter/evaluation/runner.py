@@ -147,7 +147,8 @@ def _run(
     from inspect_ai.model import GenerateConfig
 
     from charter.evaluation.provider import CONNECTIONS, close_model, inspect_model
-    from charter.evaluation.tasks import shared_judge, spec_of, task_of
+    from charter.evaluation.suites.catalogue import spec_of
+    from charter.evaluation.tasks import shared_judge, task_of
 
     judge = spec_of(suite).judge
     if judge is not None:
@@ -202,10 +203,10 @@ def _load_if_asked(model: object, task: Any, suite: str, seed: int) -> None:
     """Load a model that has to say something new now: a failure is the user's to read, not a sample's error."""
     from charter.evaluation.named import NamedModel
     from charter.evaluation.provider import conversation_of_chat
-    from charter.evaluation.tasks import SPECS
+    from charter.evaluation.suites.catalogue import spec_of
 
     if isinstance(model, NamedModel):
-        sampling = Sampling(max_tokens=SPECS[suite].max_tokens, seed=seed)
+        sampling = Sampling(max_tokens=spec_of(suite).max_tokens, seed=seed)
         if not all(model.knows(conversation_of_chat(sample.input), sampling) for sample in task.dataset):
             model.load()
 

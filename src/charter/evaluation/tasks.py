@@ -15,6 +15,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
+    ChatMessageTool,
     ChatMessageUser,
     GenerateConfig,
     ModelOutput,
@@ -43,7 +44,7 @@ def _task_of(suite: str) -> Callable[..., Task]:
 
     make.__name__ = make.__qualname__ = suite
     make.__doc__ = SPECS[suite].says
-    made: Callable[..., Task] = task(make, name=suite)
+    made: Callable[..., Task] = task(name=suite)(make)
     return made
 
 
@@ -167,7 +168,7 @@ def _say(state: TaskState, text: str, **reading: Any) -> None:
 
 def _option_scorer(metric: str) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        reading = state.store.get("reading", {})
+        reading: dict[str, Any] = state.store.get("reading", {})
         text = state.output.completion
         if metric not in reading.get("values", {}):
             why = reading.get("unscored") or "answers in words state no probabilities"
@@ -189,11 +190,11 @@ def _text_scorer(kind: str, metric: str) -> Scorer:
     return score
 
 
-def _checked(state: TaskState, check: Callable[[str], bool]) -> Score:
+def _checked(state: TaskState, check: Callable[[str], float]) -> Score:
     text = state.output.completion
     if not text.strip():
         return Score(value=0, answer=text, reason="no_response", explanation="the model said nothing")
-    return Score(value=int(check(text)), answer=text)
+    return Score(value=float(check(text)), answer=text)
 
 
 def _refusal_scorer(metric: str) -> Scorer:
@@ -209,7 +210,7 @@ def _refusal_scorer(metric: str) -> Scorer:
             )
         abroad = label_abroad(text, str(state.metadata.get("slice")))
         if abroad is not None:
-            info = {"judge": READER, "label": abroad, "score": None}
+            info: dict[str, Any] = {"judge": READER, "label": abroad, "score": None}
             return Score(value=int(abroad in PASSING_LABELS[metric]), answer=text, metadata=info)
         asked = [ChatMessageUser(content=state.input)] if isinstance(state.input, str) else state.input
         if "wanted" in state.metadata:
@@ -229,7 +230,12 @@ def _refusal_scorer(metric: str) -> Scorer:
 
 def message_of_chat(message: Message) -> ChatMessage:
     """Our message as Inspect's."""
-    kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    kinds: dict[str, Callable[..., ChatMessage]] = {
+        "system": ChatMessageSystem,
+        "user": ChatMessageUser,
+        "assistant": ChatMessageAssistant,
+        "tool": ChatMessageTool,
+    }
     return kinds[message.role](content=message.content)
 
 

@@ -49,7 +49,8 @@ def baseline(
     outputs.append(Place(DeliveredLayer(), 2))
     if charter:
         inputs.append(Place(LanguageLayer(), 1))
-        present: list[Role] = [role for role in ("classifier", "scope", "person") if any(h.role == role for h in heads)]  # type: ignore[misc]
+        known: tuple[Role, ...] = ("classifier", "scope", "person")
+        present = [role for role in known if any(head.role == role for head in heads)]
         inputs += [Place(ClausesLayer(role, heads), 2) for role in present]
     return Stack(inputs, outputs)
 

@@ -92,7 +92,8 @@ class Encoder:
         Each window is computed alone, so its embedding does not depend on its company; several run side by side.
         """
         if len(windows) == 1:
-            return self._run(windows[0].ids)[None]
+            only: NDArray[np.float32] = self._run(windows[0].ids)[None]
+            return only
         rows = list(self._pool.map(lambda window: self._run(window.ids), windows))
         return np.stack(rows) if rows else np.empty((0, DIMENSION), dtype=np.float32)
 
@@ -105,7 +106,8 @@ def _has_onnxruntime() -> bool:
 
 def _pooled(hidden_TD: NDArray[np.float32]) -> NDArray[np.float32]:
     mean_D = hidden_TD.mean(0)
-    return (mean_D / max(float(np.linalg.norm(mean_D)), 1e-12)).astype(np.float32)
+    unit_D: NDArray[np.float32] = (mean_D / max(float(np.linalg.norm(mean_D)), 1e-12)).astype(np.float32)
+    return unit_D
 
 
 def _int8_runner(folder: Path) -> Any:

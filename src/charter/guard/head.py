@@ -56,14 +56,16 @@ class Head:
         bags = np.stack([self._bag(text) for text in texts])
         x = np.concatenate([dense, bags, np.stack([shape(text) for text in texts])], axis=1)
         hidden = gelu(x @ weights["w1"].T + weights["b1"])
-        return hidden @ weights["w2"].T + weights["b2"]  # type: ignore[no-any-return]
+        logits: Floats = hidden @ weights["w2"].T + weights["b2"]
+        return logits
 
     def _bag(self, text: str) -> Floats:
         table = self.weights["bag"]
         found = ngrams(text)
         if not len(found):
             return np.zeros(table.shape[1], dtype=np.float32)
-        return table[found].astype(np.float32).sum(0) / math.sqrt(len(found))
+        bag: Floats = table[found].astype(np.float32).sum(0) / math.sqrt(len(found))
+        return bag
 
     def chance(self, kind: str, logit: float) -> float:
         """The score of a raw logit: calibrated, and shifted so that 0.5 is where the kind stops."""

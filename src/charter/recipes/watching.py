@@ -14,13 +14,15 @@ from typing import Any
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_digest, suite_names
 from charter.evaluation.hacking import SUMMARY, RewardWatch, Subject, Watched
+from charter.evaluation.suites.catalogue import REFUSAL_JUDGE
 from charter.feedback.formats import is_file, read_prompts
 from charter.feedback.pairs import BenignKind, load_benign_prompts
+from charter.judges.registry import judge_digest
 from charter.models.loading import named_digest
 from charter.overlap import near_duplicates
 from charter.ports import Reward
 from charter.recipes.file_source import source_digest
-from charter.recipes.rewards import check_rewards, judge_digest, reward_digest, reward_of
+from charter.recipes.rewards import check_rewards, reward_digest, reward_of
 from charter.records import (
     Conversation,
     Demonstration,

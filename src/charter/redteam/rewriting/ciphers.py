@@ -81,7 +81,7 @@ def _read_ascii_art(code: str) -> str:
 
 def longest_word(text: str) -> str:
     """The longest run of Latin letters, the first of equals. Raises ValueError where there is none."""
-    words = re.findall(r"[A-Za-z]{2,}", text)
+    words: list[str] = re.findall(r"[A-Za-z]{2,}", text)
     if not words:
         raise ValueError("there is no word of Latin letters in it")
     return max(words, key=len)

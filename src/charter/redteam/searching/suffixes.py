@@ -79,10 +79,12 @@ def _gradient(setting: Setting, behaviours: Sequence[Behaviour]) -> dict[str, An
     from charter.models.template import chat_format
     from charter.redteam.gcg import GCGSettings, Objective, problem_of, search
     from charter.redteam.gcg.objective import ready
+    from charter.redteam.gcg.problem import Problem
 
     local = _local(setting)
     format_ = chat_format(local.tokenizer)
-    problems, start = [], ()
+    problems: list[Problem] = []
+    start: tuple[int, ...] = ()
     for behaviour in behaviours:
         problem, start = problem_of(format_, behaviour.text, behaviour.opening(), FIRST)
         problems.append(problem)
