@@ -21,7 +21,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -68,7 +68,6 @@ class World:
     sharpness: float = 1.6
     width: int = 48
     embedding: int = 12
-    tensors: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def follows(self) -> list[list[float]]:
