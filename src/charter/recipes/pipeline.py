@@ -24,7 +24,8 @@ from charter.recipes.preflight import check_clauses, check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
 from charter.recipes.rewards import aims_of, judge_digest, reward_digest, with_stages
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
-from charter.recipes.verdict import comparisons_of, rules_of
+from charter.recipes.verdict import comparisons_of, rules_of, with_watches
+from charter.recipes.watching import watch_digest, watch_of
 from charter.records import preference_from, read_jsonl
 from charter.store.runfolder import RunFolder, StageDone
 from charter.training.catalogue import CATALOGUE
@@ -77,7 +78,7 @@ class _Alignment:
         before, later = outcomes_of(baseline), outcomes_of(after)
         comparisons = comparisons_of(self.recipe, before, later, heldout.result if heldout else None)
         rules = rules_of(self.recipe, heldout is not None)
-        verdict = rules.decide(comparisons)
+        verdict = with_watches(rules.decide(comparisons), trained)
         write_account(
             self.run,
             recipe=self.recipe,
@@ -159,8 +160,7 @@ class _Alignment:
         stages: list[StageDone] = []
         rewards: dict[str, str] = {}
         for number, settings in enumerate(self.recipe.train):
-            if isinstance(settings, RolloutSettings):
-                settings = with_stages(settings, rewards)
+            settings = with_stages(settings, rewards)
             config = {
                 "model": digest,
                 "data": data.result["digests"],
@@ -172,6 +172,8 @@ class _Alignment:
                 config["critic"] = named_digest(settings.critic_model)
             if isinstance(settings, RolloutSettings):
                 config["reward"] = reward_digest(aims_of(settings))
+            if (watch := watch_of(settings)) is not None:
+                config["watch"] = watch_digest(watch)
 
             def work(
                 folder: Path, number: int = number, settings: Any = settings, model: str = model

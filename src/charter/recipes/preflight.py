@@ -15,6 +15,7 @@ from charter.recipes.data_stage import needs_model
 from charter.recipes.file_source import check_files
 from charter.recipes.recipe import Recipe
 from charter.recipes.rewards import aims_of, check_rewards
+from charter.recipes.watching import check_watch
 from charter.training.catalogue import CATALOGUE
 from charter.training.devices import launched
 from charter.training.extras import check_installed
@@ -64,6 +65,7 @@ def check_recipe(recipe: Recipe) -> None:
             if launched()[1] > 1:
                 raise UserError(f"train: {stage.method} runs in one process so far. Start it without torchrun.")
             check_rewards(aims_of(stage), [before.method for before in recipe.train[:number]])
+        check_watch(stage, [before.method for before in recipe.train[:number]])
 
 
 def check_clauses(recipe: Recipe, charter: Charter) -> None:

@@ -181,11 +181,13 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     }
     from charter.models.lora import LoraSettings
     from charter.training.reward_sources import RewardPart
+    from charter.training.watch_settings import WatchSettings
 
-    models["lora"] = LoraSettings
+    models["lora"], models["watch"] = LoraSettings, WatchSettings
     # A list of rewards or costs; without an index behind it, each is the method of that name.
     path = [
-        "reward[]" if pair[0] in ("reward", "cost") and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)
+        "reward[]" if pair[0] in ("reward", "cost", "truth") and isinstance(pair[1], int) else pair[0]
+        for pair in pairwise(loc)
     ]
     models["reward[]"] = RewardPart
     inner = next((models[step] for step in reversed(path) if step in models), root)

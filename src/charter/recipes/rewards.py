@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from charter.errors import UserError
 from charter.judges.registry import judge, judge_names
@@ -28,8 +28,10 @@ from charter.training.reward_sources import (
     function_named,
 )
 from charter.training.rollouts import RolloutSettings
+from charter.training.settings import TrainSettings
+from charter.training.watch_settings import WatchSettings
 
-Sampling = TypeVar("Sampling", bound=RolloutSettings)
+Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def reward_of(parts: Sequence[RewardPart]) -> WeightedSum:
@@ -48,12 +50,17 @@ def aims_of(settings: RolloutSettings) -> tuple[RewardPart, ...]:
     return settings.reward + ((settings.cost or ()) if isinstance(settings, ConstrainedSettings) else ())
 
 
-def with_stages(settings: Sampling, models: Mapping[str, str]) -> Sampling:
-    """The settings with `of_stages` for rewards and costs."""
-    update = {"reward": of_stages(settings.reward, models)}
+def with_stages(settings: Settings, models: Mapping[str, str]) -> Settings:
+    """The settings with `of_stages` for rewards, costs and the truths of a watch."""
+    update: dict[str, Any] = {}
+    if isinstance(settings, RolloutSettings):
+        update["reward"] = of_stages(settings.reward, models)
+    watch: WatchSettings | None = getattr(settings, "watch", None)
+    if watch is not None and watch.truth:
+        update["watch"] = watch.model_copy(update={"truth": of_stages(watch.truth, models)})
     if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
         update["cost"] = of_stages(settings.cost, models)
-    return settings.model_copy(update=update)
+    return settings.model_copy(update=update) if update else settings
 
 
 def of_stages(parts: Sequence[RewardPart], models: Mapping[str, str]) -> tuple[RewardPart, ...]:

@@ -16,6 +16,7 @@ from charter.recipes.preflight import check_trainable
 from charter.recipes.recipe import explain
 from charter.recipes.rewards import aims_of, check_rewards
 from charter.recipes.train_stage import run_method
+from charter.recipes.watching import check_watch
 from charter.records import write_text
 from charter.store.runfolder import RunFolder
 from charter.training.catalogue import CATALOGUE, method
@@ -45,6 +46,7 @@ def train_single(name: str, model: str, data: str, out: Path, config: Path | Non
     check_installed(settings)
     if isinstance(settings, RolloutSettings):
         check_rewards(aims_of(settings))
+    check_watch(settings)
     first = here().first
     with RunFolder(out).locked() if first else nullcontext():
         trained = run_method(name, model, rows, settings, out)

@@ -9,9 +9,11 @@ from typing import Any
 
 from charter.feedback.formats import distinct_prompts
 from charter.models.loading import model_digest, resolve
-from charter.recipes.data_stage import DEMONSTRATIONS, PREFERENCES, PROMPTS, RATINGS, SCORED, STEPWISE
+from charter.recipes.data_stage import DEMONSTRATIONS, HELDOUT, PREFERENCES, PROMPTS, RATINGS, SCORED, STEPWISE
 from charter.recipes.rewards import cost_of, reward_of
+from charter.recipes.watching import watch_for, watch_result
 from charter.records import (
+    Preference,
     demonstration_from,
     preference_from,
     prompt_from,
@@ -25,6 +27,7 @@ from charter.training.catalogue import CATALOGUE, Reads, method
 from charter.training.devices import here
 from charter.training.methods import AnySettings, Trained
 from charter.training.policy_settings import ConstrainedSettings
+from charter.training.reward_sources import WeightedSum
 from charter.training.rollouts import RolloutSettings
 from charter.training.settings import TrainSettings
 
@@ -51,7 +54,8 @@ _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path) -> dict[str, Any]:
     """Train `model` on the rows in `data`; returns where the result is, its digest and what was dropped."""
     rows = _rows(data, CATALOGUE[settings.method].reads)
-    trained = run_method(settings.method, model, rows, settings, folder)
+    heldout = [preference_from(row) for _, row in read_jsonl(data / HELDOUT)]
+    trained = run_method(settings.method, model, rows, settings, folder, heldout)
     return {
         "model": str(trained.model),
         "digest": digest_of(str(trained.model)),
@@ -59,17 +63,30 @@ def run_train_stage(settings: AnySettings, model: str, data: Path, folder: Path)
         "dropped": dict(trained.dropped),
         "steps": trained.result.steps,
         "tokens": trained.result.tokens,
+        "watch": watch_result(folder),
     }
 
 
-def run_method(name: str, model: str, rows: Sequence[Any], settings: TrainSettings, folder: Path) -> Trained:
-    """Run a method on its rows, with the rewards that its settings name if it samples its own completions."""
+def run_method(
+    name: str,
+    model: str,
+    rows: Sequence[Any],
+    settings: TrainSettings,
+    folder: Path,
+    heldout: Sequence[Preference] = (),
+) -> Trained:
+    """Run a method on its rows, with the rewards that its settings name if it samples its own completions.
+
+    One that optimises a proxy is watched, unless its settings say otherwise; `heldout` are pairs to watch it on.
+    """
     chosen = method(name)
-    if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
-        return chosen.run(model, rows, settings, folder, reward_of(settings.reward), cost_of(settings.cost))
+    aims: list[WeightedSum] = []
     if isinstance(settings, RolloutSettings):
-        return chosen.run(model, rows, settings, folder, reward_of(settings.reward))
-    return chosen.run(model, rows, settings, folder)
+        aims.append(reward_of(settings.reward))
+    watch = watch_for(settings, model, rows, heldout, aims[0] if aims else None, folder)
+    if isinstance(settings, ConstrainedSettings) and settings.cost is not None:
+        aims.append(cost_of(settings.cost))
+    return chosen.run(model, rows, settings, folder, *aims, **({"observer": watch} if watch else {}))
 
 
 def take_part(train: Sequence[AnySettings]) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.evaluation.compare import Comparison, compare
-from charter.evaluation.gate import CORE_METRICS, Gate, MetricGate, alignment_gate
+from charter.evaluation.gate import CORE_METRICS, Gate, GateResult, MetricGate, alignment_gate
 from charter.evaluation.results import Outcome
 from charter.recipes.preference_accuracy import CHANCE
 from charter.recipes.preflight import METRIC_SUITES, PREFERENCE_ACCURACY
 from charter.recipes.recipe import Recipe
+from charter.stats.noninferiority import worst
+from charter.store.runfolder import StageDone
 
 
 def comparisons_of(
@@ -30,6 +32,21 @@ def rules_of(recipe: Recipe, held_out: bool) -> Gate:
     if held_out:
         rules[PREFERENCE_ACCURACY] = MetricGate(min_gain=0.0)
     return Gate(metrics=rules)
+
+
+def with_watches(gate: GateResult, trained: Sequence[StageDone]) -> GateResult:
+    """The gate's verdict, or a worse one that the watch of a training stage came to: a model that games its reward
+    does not pass, whatever it scores."""
+    found = {done.name: watch for done in trained if (watch := done.result.get("watch")) is not None}
+    verdict = worst([gate.verdict, *(watch["verdict"] for watch in found.values())])
+    telling = [
+        f"{stage}: {'reward hacking: ' * (verdict == 'regressed')}{watch['reason']}"
+        for stage, watch in found.items()
+        if watch["verdict"] == verdict and verdict != "pass"
+    ]
+    if not telling:
+        return gate
+    return GateResult(verdict, gate.decisions, "; ".join([gate.reason] * (gate.verdict == verdict) + telling))
 
 
 def _against_chance(found: dict[str, Any]) -> Comparison:

@@ -1,6 +1,6 @@
 """The records that travel between rooms: frozen, typed, JSONL in and out."""
 
-from charter.records.answers import Completion, Exchange, Finish, Rewarded, Sampling, Score
+from charter.records.answers import Completion, Departure, Exchange, Finish, Rewarded, Sampling, Score, Word
 from charter.records.examples import (
     Demonstration,
     Preference,
@@ -23,6 +23,7 @@ __all__ = [
     "Completion",
     "Conversation",
     "Demonstration",
+    "Departure",
     "Exchange",
     "Finish",
     "Message",
@@ -35,6 +36,7 @@ __all__ = [
     "Score",
     "Scored",
     "Stepwise",
+    "Word",
     "as_row",
     "conversation_of",
     "demonstration_from",

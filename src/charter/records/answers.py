@@ -73,3 +73,28 @@ class Sampling:
     n: int = 1
     seed: int = 0
     stop: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How far a policy is from its start along one sampled completion.
+
+    kl: KL(policy || start) of each next token, in nats, summed over the completion's tokens.
+    entropy: of the policy's next token, in nats, mean over them.  tokens: how many there are.
+    """
+
+    kl: float
+    entropy: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What an observer wants of a training. stop: it ends here.  mark: remember the weights of now.
+
+    back: the result is to be the weights marked last, not those of now; only where the training ends.
+    """
+
+    stop: bool = False
+    mark: bool = False
+    back: bool = False

@@ -23,6 +23,7 @@ from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.metrics import MetricsLog
 from charter.training.objective import BatchObjective, Objective, RowObjective, Tally
+from charter.training.observing import Observation
 from charter.training.optimizer import Optimizers, learning_rate
 from charter.training.scoring import logprob_sums
 from charter.training.settings import TrainSettings
@@ -75,6 +76,7 @@ def train(
     title: str,
     identity: str = "",
     forward: RowForward | None = None,
+    observation: Observation | None = None,
 ) -> TrainResult:
     """Train the model's trainable weights in place; resumes from the checkpoints in `folder` when there are any.
 
@@ -82,16 +84,25 @@ def train(
     identity: what else a checkpoint belongs to, such as the digest of the untrained weights.
     Processes started together (`devices.py`) share the work; that changes the loss no more than splitting into rows.
     forward: what feeds the objective, built on `model`, trained with its own weights; log-probs when left out.
+    observation: who looks at the policy meanwhile; it may end the training, or give back earlier weights at its end.
     Raises UserError on empty data, Unfinished on a loss that is not finite (the last checkpoint stays).
     """
     if not groups:
         raise UserError(f"{title}: no rows to train on. Check the data stage's counts of what was dropped and why.")
     forward = forward or CompletionLogprobs(model)
-    return train_on(FixedSource(groups, objective, settings), forward, settings, folder, title=title, identity=identity)
+    source = FixedSource(groups, objective, settings)
+    return train_on(source, forward, settings, folder, title=title, identity=identity, observation=observation)
 
 
 def train_on(
-    source: Source, forward: RowForward, settings: TrainSettings, folder: Path, *, title: str, identity: str = ""
+    source: Source,
+    forward: RowForward,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    title: str,
+    identity: str = "",
+    observation: Observation | None = None,
 ) -> TrainResult:
     """`train`, on what `source` gives at each step.
 
@@ -129,7 +140,9 @@ def train_on(
     try:
         with Bar(title, total, "steps", shown=devices.first) as bar:
             bar.update(done)
-            for step in range(done, total):
+            ended = observation is not None and observation.ends(done, total)
+            while done < total and not ended:
+                step = done
                 started = time.monotonic()
                 batch = source.batch(step)
                 forward.train()
@@ -153,15 +166,17 @@ def train_on(
                             "seconds": seconds,
                         },
                     )
-                bar.update(step + 1, _note(values, rate))
-                if is_kept(step + 1, total, settings):
+                done = step + 1
+                bar.update(done, _note(values, rate))
+                if is_kept(done, total, settings):
                     state = optimizer.tensors() | {_SOURCE + name: t for name, t in source.tensors().items()}
-                    save_checkpoint(folder / "checkpoints", state, step + 1, fingerprint, devices)
+                    save_checkpoint(folder / "checkpoints", state, done, fingerprint, devices)
+                ended = observation is not None and observation.ends(done, total)
     finally:
         if metrics is not None:
             metrics.close()
         forward.eval()
-    return TrainResult(total, tokens, time.monotonic() - begun)
+    return TrainResult(done, tokens, time.monotonic() - begun)
 
 
 def is_kept(done: int, total: int, settings: TrainSettings) -> bool:
@@ -234,7 +249,9 @@ def _logprobs(forward: RowForward, objective: object) -> CompletionLogprobs:
 
 
 def _fingerprint(source: Source, settings: TrainSettings, identity: str) -> str:
-    """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping."""
+    """What must not change between a checkpoint and its resume: data, start and every setting but bookkeeping.
+
+    An observer changes no step: with another one the same training goes on."""
     digest = hashlib.sha256(f"{identity} {source.digest()}".encode())
-    digest.update(json.dumps(settings.model_dump(exclude={"save_every", "track"}), sort_keys=True).encode())
+    digest.update(json.dumps(settings.model_dump(exclude={"save_every", "track", "watch"}), sort_keys=True).encode())
     return digest.hexdigest()

@@ -35,6 +35,7 @@ from charter.training.reward_sources import RewardPart
 from charter.training.rows import PromptIds, prompt_ids
 from charter.training.settings import TrainSettings
 from charter.training.source import in_turn
+from charter.training.watch_settings import WatchSettings, watch_field
 
 log = logging.getLogger(__name__)
 SAMPLES = "samples.jsonl"
@@ -59,6 +60,7 @@ class RolloutSettings(TrainSettings):
         None, description="Reward of a completion that was cut, in the place of what it got; also where it got none."
     )
     reward: tuple[RewardPart, ...] = Field(min_length=1, description="What is aimed at; several are summed.")
+    watch: WatchSettings | None = watch_field()
 
     @model_validator(mode="after")
     def _completions_fit(self) -> RolloutSettings:

@@ -31,7 +31,8 @@ class Method:
     """A method: its settings (whose `method` field is its name) and `run(model, rows, settings, folder)`.
 
     The rows are those that the catalogue names; the result is `folder/model`, and a killed run is resumed. A method
-    that reads prompts samples its own completions and takes the Reward that scores them as a fifth argument.
+    that reads prompts samples its own completions and takes the Reward that scores them as a fifth argument. One whose
+    settings have a `watch` takes an `observer`.
     """
 
     settings: type[TrainSettings]

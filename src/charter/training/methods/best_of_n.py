@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from charter.errors import UserError
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.progress import Bar
 from charter.records import Demonstration, Prompt, as_row, read_jsonl, write_jsonl, write_text
 from charter.stats.overoptimization import best_of_n_kl
@@ -28,6 +28,7 @@ from charter.training.loop import train
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.methods.likelihood import SftObjective
 from charter.training.metrics import resumed_file
+from charter.training.observing import observation
 from charter.training.policy import trainable_policy
 from charter.training.rollouts import Rollout, Rollouts, RolloutSettings, usable_prompts
 from charter.training.rows import PromptIds
@@ -160,7 +161,13 @@ def demonstrations(found: Sequence[Best], prompts: Mapping[str, PromptIds]) -> l
 
 
 def train_best_of_n(
-    model: str, rows: Sequence[Prompt], settings: BestOfNSettings, folder: Path, reward: Reward
+    model: str,
+    rows: Sequence[Prompt],
+    settings: BestOfNSettings,
+    folder: Path,
+    reward: Reward,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Sample, choose by `reward`, and fine-tune `model` on the best; the result is `folder/model`.
 
@@ -180,7 +187,10 @@ def train_best_of_n(
     groups = [Group(one.key, by_key[one.key].ids, (one.tokens,)) for one in good]
     need_rows(groups, rows, dropped, title)
     objective = SftObjective({one.key: 1.0 for one in good})
-    result = train(policy.model, objective, groups, settings, folder, title=title, identity=policy.digest)
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train(
+        policy.model, objective, groups, settings, folder, title=title, identity=policy.digest, observation=looks
+    )
     return finish(policy, folder, len(groups), dropped, result)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import chi_po_loss
 from charter.training.methods.base import Method, Trained
@@ -32,9 +33,11 @@ def pair_loss(settings: ChiPoSettings) -> PairLoss:
     )
 
 
-def train_chi_po(model: str, rows: Sequence[Preference], settings: ChiPoSettings, folder: Path) -> Trained:
+def train_chi_po(
+    model: str, rows: Sequence[Preference], settings: ChiPoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="χPO")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="χPO", observer=observer)
 
 
 METHOD = Method(ChiPoSettings, train_chi_po)

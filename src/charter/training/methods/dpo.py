@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import dpo_loss
 from charter.training.methods.base import Method, Trained
@@ -36,9 +37,11 @@ def pair_loss(settings: DpoSettings) -> PairLoss:
     )
 
 
-def train_dpo(model: str, rows: Sequence[Preference], settings: DpoSettings, folder: Path) -> Trained:
+def train_dpo(
+    model: str, rows: Sequence[Preference], settings: DpoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="DPO")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="DPO", observer=observer)
 
 
 METHOD = Method(DpoSettings, train_dpo)

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.advantages import batch_std_advantages, dr_grpo_advantages, grpo_advantages
 from charter.training.experience import Experience
@@ -79,9 +79,11 @@ def train_grpo(
     folder: Path,
     reward: Reward,
     cost: Reward | None = None,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` by GRPO; see `train_policy`. cost: with the settings' `cost`, higher is worse."""
-    return train_policy(model, rows, settings, folder, reward, method_of(settings), cost)
+    return train_policy(model, rows, settings, folder, reward, method_of(settings), cost, observer=observer)
 
 
 METHOD = Method(GrpoSettings, train_grpo)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import ipo_loss
 from charter.training.methods.base import Method, Trained
@@ -29,9 +30,11 @@ def pair_loss(settings: IpoSettings) -> PairLoss:
     )
 
 
-def train_ipo(model: str, rows: Sequence[Preference], settings: IpoSettings, folder: Path) -> Trained:
+def train_ipo(
+    model: str, rows: Sequence[Preference], settings: IpoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="IPO")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="IPO", observer=observer)
 
 
 METHOD = Method(IpoSettings, train_ipo)

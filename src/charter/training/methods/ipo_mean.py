@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import ipo_loss
 from charter.training.methods.base import Method, Trained
@@ -30,9 +31,13 @@ def pair_loss(settings: IpoMeanSettings) -> PairLoss:
     )
 
 
-def train_ipo_mean(model: str, rows: Sequence[Preference], settings: IpoMeanSettings, folder: Path) -> Trained:
+def train_ipo_mean(
+    model: str, rows: Sequence[Preference], settings: IpoMeanSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="IPO (mean)")
+    return train_pairs(
+        model, rows, settings, folder, pair_loss=pair_loss(settings), title="IPO (mean)", observer=observer
+    )
 
 
 METHOD = Method(IpoMeanSettings, train_ipo_mean)

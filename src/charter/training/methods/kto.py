@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from charter.ports import Observer
 from charter.records import Rated
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
@@ -23,11 +24,13 @@ from charter.training.loop import train
 from charter.training.losses import kto_loss
 from charter.training.methods.base import Method, Trained, finish, need_rows
 from charter.training.objective import LogprobSums, Tally
+from charter.training.observing import observation
 from charter.training.policy import trainable_policy
 from charter.training.reference import cached_reference
 from charter.training.rows import single_groups
 from charter.training.settings import TrainSettings
 from charter.training.source import batches
+from charter.training.watch_settings import WatchSettings, watch_field
 
 
 class KtoSettings(TrainSettings):
@@ -41,6 +44,7 @@ class KtoSettings(TrainSettings):
     beta: float = Field(0.1, gt=0, description="Strength of the tether to the reference.")
     desirable_weight: float = Field(1.0, gt=0, description="Weight of desirable completions' losses.")
     undesirable_weight: float = Field(1.0, gt=0, description="Weight of undesirable completions' losses.")
+    watch: WatchSettings | None = watch_field()
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ def mismatched(batch: Sequence[Group], max_tokens: int | None = None) -> list[Gr
     return [Group(f"{to.key} < {of.key}", to.prompt, of.completions) for to, of in best]
 
 
-def train_kto(model: str, rows: Sequence[Rated], settings: KtoSettings, folder: Path) -> Trained:
+def train_kto(
+    model: str, rows: Sequence[Rated], settings: KtoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on rated completions; the reference is `model` itself. The result is `folder/model`."""
     policy = trainable_policy(model, settings.lora, settings.seed)
     groups, weights, dropped = single_groups(rows, policy.format, settings.max_tokens)
@@ -147,7 +153,8 @@ def train_kto(model: str, rows: Sequence[Rated], settings: KtoSettings, folder: 
     )
     labels = "".join("+" if desirable[group.key] else "-" for group in groups)
     identity = f"{policy.digest} {labels}"
-    result = train(policy.model, objective, groups, settings, folder, title="KTO", identity=identity)
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train(policy.model, objective, groups, settings, folder, title="KTO", identity=identity, observation=looks)
     return finish(policy, folder, len(groups), dropped, result)
 
 

@@ -15,13 +15,14 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train_on
 from charter.training.losses import dpo_loss, hinge_loss, ipo_loss
 from charter.training.methods.base import Method, Trained, finish
 from charter.training.methods.pairs import PairLoss, PairObjective
+from charter.training.observing import observation
 from charter.training.online_reference import reference_logprobs
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
@@ -128,7 +129,13 @@ def pair_values(pairs: Sequence[SampledPair]) -> dict[str, float]:
 
 
 def train_online_dpo(
-    model: str, rows: Sequence[Prompt], settings: OnlineDpoSettings, folder: Path, reward: Reward
+    model: str,
+    rows: Sequence[Prompt],
+    settings: OnlineDpoSettings,
+    folder: Path,
+    reward: Reward,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` on its own completions of the prompts, by `reward`; the reference is `model` itself.
 
@@ -145,7 +152,8 @@ def train_online_dpo(
         pair_loss(settings),
         settings.row_tokens,
     )
-    result = train_on(source, logprobs, settings, folder, title=title, identity=policy.digest)
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train_on(source, logprobs, settings, folder, title=title, identity=policy.digest, observation=looks)
     return finish(policy, folder, len(prompts), dropped, result)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import orpo_loss
 from charter.training.methods.base import Method, Trained
@@ -32,9 +33,11 @@ def pair_loss(settings: OrpoSettings) -> PairLoss:
     )
 
 
-def train_orpo(model: str, rows: Sequence[Preference], settings: OrpoSettings, folder: Path) -> Trained:
+def train_orpo(
+    model: str, rows: Sequence[Preference], settings: OrpoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences, without a reference. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="ORPO")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="ORPO", observer=observer)
 
 
 METHOD = Method(OrpoSettings, train_orpo)

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.layout import Group, Row
 from charter.training.logprobs import CompletionLogprobs, sum_by_completion
@@ -21,17 +22,20 @@ from charter.training.loop import train
 from charter.training.losses import nll_loss
 from charter.training.methods.base import Trained, check_strengths, finish, need_rows
 from charter.training.objective import Tally
+from charter.training.observing import observation
 from charter.training.policy import trainable_policy
 from charter.training.reference import cached_reference
 from charter.training.rows import preference_groups
 from charter.training.scoring import tail_weights
 from charter.training.settings import TrainSettings
+from charter.training.watch_settings import WatchSettings, watch_field
 
 
 class PairSettings(TrainSettings):
     """What every method on pairs has."""
 
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
+    watch: WatchSettings | None = watch_field()
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,14 @@ class PairObjective:
 
 
 def train_pairs(
-    model: str, rows: Sequence[Preference], settings: PairSettings, folder: Path, *, pair_loss: PairLoss, title: str
+    model: str,
+    rows: Sequence[Preference],
+    settings: PairSettings,
+    folder: Path,
+    *,
+    pair_loss: PairLoss,
+    title: str,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` on preferences; the reference, if any, is `model` itself. The result is `folder/model`.
 
@@ -119,5 +130,8 @@ def train_pairs(
             pair_loss.tail_weight,
         )
     objective = PairObjective(pair_loss, reference, {row.id: row.strength for row in rows})
-    result = train(policy.model, objective, groups, settings, folder, title=title, identity=policy.digest)
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train(
+        policy.model, objective, groups, settings, folder, title=title, identity=policy.digest, observation=looks
+    )
     return finish(policy, folder, len(groups), dropped, result)

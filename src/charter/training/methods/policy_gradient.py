@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.experience import Experience, experience, flat, gap_of, kl_of
 from charter.training.kl import KlControl
@@ -24,6 +24,7 @@ from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train_on
 from charter.training.methods.base import Trained, finish
 from charter.training.objective import RowObjective
+from charter.training.observing import observation
 from charter.training.policy import trainable_policy
 from charter.training.policy_settings import ConstrainedSettings, PolicyGradientSettings
 from charter.training.reference import StartWeights
@@ -216,6 +217,8 @@ def train_policy(
     reward: Reward,
     method: PolicyMethod,
     cost: Reward | None = None,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` on its own completions of the prompts, by `reward`; the reference is `model` itself.
 
@@ -231,5 +234,6 @@ def train_policy(
         settings,
         method,
     )
-    result = train_on(source, logprobs, settings, folder, title=method.title, identity=policy.digest)
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train_on(source, logprobs, settings, folder, title=method.title, identity=policy.digest, observation=looks)
     return finish(policy, folder, len(prompts), dropped, result)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.advantages import gae, whiten
 from charter.training.critic import ActorCritic, blank_head, completion_values, critic_of
@@ -26,6 +26,7 @@ from charter.training.loop import train_on
 from charter.training.methods.base import Method, Trained, finish
 from charter.training.methods.policy_gradient import PolicyMethod, PolicyUpdates, learned_from, surrogate_of
 from charter.training.objective import Tally
+from charter.training.observing import observation
 from charter.training.policy import Policy, trainable_policy
 from charter.training.policy_settings import ConstrainedSettings
 from charter.training.reference import StartWeights
@@ -184,6 +185,8 @@ def train_ppo(
     folder: Path,
     reward: Reward,
     cost: Reward | None = None,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` by PPO on its own completions of the prompts; the reference is `model` itself.
 
@@ -201,7 +204,10 @@ def train_ppo(
         settings,
         method_of(settings),
     )
-    result = train_on(source, actor, settings, folder, title="PPO", identity=f"{policy.digest} {digest}")
+    looks = observation(policy, observer, folder, settings.max_tokens)
+    result = train_on(
+        source, actor, settings, folder, title="PPO", identity=f"{policy.digest} {digest}", observation=looks
+    )
     return finish(policy, folder, len(prompts), dropped, result)
 
 

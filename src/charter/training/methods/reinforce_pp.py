@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.advantages import dr_grpo_advantages, reinforce_pp_advantages
 from charter.training.experience import Experience
@@ -59,10 +59,16 @@ def method_of(settings: ReinforcePpSettings) -> PolicyMethod:
 
 
 def train_reinforce_pp(
-    model: str, rows: Sequence[Prompt], settings: ReinforcePpSettings, folder: Path, reward: Reward
+    model: str,
+    rows: Sequence[Prompt],
+    settings: ReinforcePpSettings,
+    folder: Path,
+    reward: Reward,
+    *,
+    observer: Observer | None = None,
 ) -> Trained:
     """Optimise `model` by REINFORCE++; see `train_policy`."""
-    return train_policy(model, rows, settings, folder, reward, method_of(settings))
+    return train_policy(model, rows, settings, folder, reward, method_of(settings), observer=observer)
 
 
 METHOD = Method(ReinforcePpSettings, train_reinforce_pp)

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from charter.ports import Reward
+from charter.ports import Observer, Reward
 from charter.records import Prompt
 from charter.training.advantages import rloo_advantages
 from charter.training.experience import Experience
@@ -42,9 +42,17 @@ def method_of(settings: RlooSettings) -> PolicyMethod:
     return PolicyMethod("RLOO", advantages_of, surrogate)
 
 
-def train_rloo(model: str, rows: Sequence[Prompt], settings: RlooSettings, folder: Path, reward: Reward) -> Trained:
+def train_rloo(
+    model: str,
+    rows: Sequence[Prompt],
+    settings: RlooSettings,
+    folder: Path,
+    reward: Reward,
+    *,
+    observer: Observer | None = None,
+) -> Trained:
     """Optimise `model` by RLOO; see `train_policy`."""
-    return train_policy(model, rows, settings, folder, reward, method_of(settings))
+    return train_policy(model, rows, settings, folder, reward, method_of(settings), observer=observer)
 
 
 METHOD = Method(RlooSettings, train_rloo)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import robust_dpo_loss
 from charter.training.methods.base import Method, Trained
@@ -30,9 +31,18 @@ def pair_loss(settings: RobustDpoSettings) -> PairLoss:
     )
 
 
-def train_robust_dpo(model: str, rows: Sequence[Preference], settings: RobustDpoSettings, folder: Path) -> Trained:
+def train_robust_dpo(
+    model: str,
+    rows: Sequence[Preference],
+    settings: RobustDpoSettings,
+    folder: Path,
+    *,
+    observer: Observer | None = None,
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="robust DPO")
+    return train_pairs(
+        model, rows, settings, folder, pair_loss=pair_loss(settings), title="robust DPO", observer=observer
+    )
 
 
 METHOD = Method(RobustDpoSettings, train_robust_dpo)

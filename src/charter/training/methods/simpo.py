@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import simpo_loss
 from charter.training.methods.base import Method, Trained
@@ -34,9 +35,11 @@ def pair_loss(settings: SimpoSettings) -> PairLoss:
     )
 
 
-def train_simpo(model: str, rows: Sequence[Preference], settings: SimpoSettings, folder: Path) -> Trained:
+def train_simpo(
+    model: str, rows: Sequence[Preference], settings: SimpoSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences, without a reference. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="SimPO")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="SimPO", observer=observer)
 
 
 METHOD = Method(SimpoSettings, train_simpo)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from charter.ports import Observer
 from charter.records import Preference
 from charter.training.losses import hinge_loss
 from charter.training.methods.base import Method, Trained
@@ -31,9 +32,11 @@ def pair_loss(settings: SlicSettings) -> PairLoss:
     )
 
 
-def train_slic(model: str, rows: Sequence[Preference], settings: SlicSettings, folder: Path) -> Trained:
+def train_slic(
+    model: str, rows: Sequence[Preference], settings: SlicSettings, folder: Path, *, observer: Observer | None = None
+) -> Trained:
     """Optimise `model` on preferences; the reference is `model` itself. The result is `folder/model`."""
-    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="SLiC")
+    return train_pairs(model, rows, settings, folder, pair_loss=pair_loss(settings), title="SLiC", observer=observer)
 
 
 METHOD = Method(SlicSettings, train_slic)
