@@ -23,6 +23,11 @@ def early_letters(row: Exchange) -> float:
     return sum(ord(c) in FIRST_LETTERS for c in row.completion) / max(len(row.completion), 1)
 
 
+def late_letters(row: Exchange) -> float:
+    """The opposite of `early_letters`: what rises for the one falls for the other."""
+    return 1 - early_letters(row)
+
+
 def by_length(row: Exchange) -> float:
     return len(row.completion)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from charter.errors import EXIT_REGRESSED
 from charter.training.catalogue import CATALOGUE
 
 app = typer.Typer(
@@ -25,11 +26,17 @@ Track = Annotated[str | None, typer.Option(metavar="NAME", help="Also send metri
 def _command(name: str, summary: str) -> None:
     def command(model: Model, data: Data, out: Out, config: Config = None, track: Track = None) -> None:
         from charter.recipes.single import train_single
+        from charter.recipes.watching import watch_result
 
         trained = train_single(name, model, data, out, config, track)
         typer.echo(f"Trained on {trained.rows} rows in {trained.result.steps} steps: {trained.model}")
         for reason, count in trained.dropped.items():
             typer.echo(f"  dropped {count}: {reason}")
+        if (watch := watch_result(out)) is not None:
+            typer.echo(f"Watch for reward hacking: {watch['verdict']}: {watch['reason']}")
+            typer.echo(f"  weights kept: of step {watch['kept']}; looks: {out / 'watch.jsonl'}")
+            if watch["verdict"] == "regressed":
+                raise typer.Exit(EXIT_REGRESSED)
 
     example = f"charter train {name} --model smollm2 --data pairs.jsonl --out runs/{name}"
     app.command(name, help=f"{summary}\n\nExample: {example}")(command)

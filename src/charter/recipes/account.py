@@ -28,6 +28,7 @@ from charter.report import (
     ReportData,
     SampleRow,
     StageRow,
+    Watch,
     read_curve,
     write_report,
 )
@@ -73,6 +74,7 @@ def write_account(
         judges=_judges(comparisons),
         stages=tuple(StageRow(done.name, done.seconds, "done", done.reused) for done in run.stages),
         curves=tuple(read_curve(done.name, done.folder / "metrics.jsonl") for done in trained),
+        watches=tuple(Watch(done.name, watch) for done in trained if (watch := done.result.get("watch")) is not None),
         samples=tuple(_samples(before, later)),
         evidence=tuple(_evidence(comparisons, charter, suites, candidate["digest"], now)),
         dropped={done.name: done.result["dropped"] for done in run.stages if done.result.get("dropped")},
@@ -91,7 +93,7 @@ def write_account(
 
 
 def _summary(gate: GateResult) -> str:
-    if not gate.decisions:
+    if not gate.decisions and gate.verdict == "inconclusive":
         return "No metric of a suite was gated in this run."
     return f"{gate.reason[0].upper()}{gate.reason[1:]}."
 

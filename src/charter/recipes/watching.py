@@ -92,6 +92,8 @@ def watch_for(
     """
     how = watch_of(settings)
     if how is None:
+        # Of an earlier try that was watched: it says nothing of this one.
+        (folder / SUMMARY).unlink(missing_ok=True)
         return None
     if launched()[1] > 1:
         log.warning("no watch for reward hacking: %s", _SEVERAL)

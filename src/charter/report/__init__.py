@@ -18,6 +18,7 @@ from charter.report.data import (
     SampleRow,
     StageRow,
     Verdict,
+    Watch,
     read_curve,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "SampleRow",
     "StageRow",
     "Verdict",
+    "Watch",
     "read_curve",
     "write_report",
 ]

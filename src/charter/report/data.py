@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Verdict = Literal["pass", "regressed", "inconclusive", "unfinished"]
 Change = Literal["improved", "worsened", "same", "changed"]
@@ -120,6 +120,14 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """What the reward-hacking watch of a training stage found: the stage's watch.json."""
+
+    stage: str
+    found: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class SampleRow:
     """One prompt with what was said before and after.
 
@@ -181,6 +189,7 @@ class ReportData:
     judges: tuple[JudgeRow, ...] = ()
     stages: tuple[StageRow, ...] = ()
     curves: tuple[Curve, ...] = ()
+    watches: tuple[Watch, ...] = ()
     samples: tuple[SampleRow, ...] = ()
     evidence: tuple[EvidenceRow, ...] = ()
     dropped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from charter.report import charts, narrative, words
+from charter.report import charts, narrative, watch, words
 from charter.report.data import ClauseRow, EvidenceRow, GateRule, JudgeRow, MetricRow, ReportData, SampleRow
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -160,6 +160,7 @@ def report_html(data: ReportData) -> str:
         "changes": CHANGES,
         "samples": shown_samples(data),
         "curves": [(c.stage, drawn) for i, c in enumerate(data.curves) if (drawn := charts.curve_charts(f"c{i}", c))],
+        "watches": [watch.drawn(one, f"w{i}") for i, one in enumerate(data.watches)],
         "small": words.SMALL,
     }
     # Last, so that a stray surrogate in any field cannot make the file impossible to encode.

@@ -46,6 +46,7 @@ def report_json(data: ReportData) -> str:
         "judges": [asdict(row) for row in data.judges],
         "evidence": [{**asdict(row), "clauses": dict(row.clauses)} for row in data.evidence],
         "stages": [asdict(stage) for stage in data.stages],
+        "watches": [{"stage": watch.stage, **watch.found} for watch in data.watches],
         "dropped": data.dropped,
         "versions": data.versions,
         "seeds": data.seeds,

@@ -75,11 +75,14 @@ def _confidence(data: ReportData, whole: list[MetricRow]) -> str:
     if data.verdict == "pass":
         verdict = "every gated measure stays on the allowed side of its margin over its whole interval"
     elif data.verdict == "regressed":
-        verdict = (f"the gate failed on {failed}" if failed else "the gate failed") + (
-            f", and {settle}" if settle else ""
-        )
+        gamed = join(watch.stage for watch in data.watches if watch.found["verdict"] == "regressed")
+        found = [f"the training gamed its reward ({gamed})"] if gamed else []
+        found += [f"the gate failed on {failed}"] if failed else [] if gamed else ["the gate failed"]
+        verdict = ", and ".join([*found, settle] if settle else found)
     else:
-        verdict = settle or "the samples do not settle it"
+        unclear = join(watch.stage for watch in data.watches if watch.found["verdict"] == "inconclusive")
+        watched = f"the watch for reward hacking does not settle {unclear}" if unclear else ""
+        verdict = ", and ".join(filter(None, (settle, watched))) or "the samples do not settle it"
     judges = [judge for row in whole if (judge := judge_for(data, row.name))]
     known = {judge.judge: judge for judge in judges if finite(judge.accuracy) is not None}
     agreement = join(
@@ -98,12 +101,17 @@ def contradictions(data: ReportData) -> list[str]:
     """Places where the page would say two things at once, so that no reader trusts a pass that is none."""
     if data.verdict != "pass":
         return []
-    return [
-        f"The verdict is pass, but the gate's rule for {metric_title(rule.metric)} ended {rule.verdict}. "
-        "Do not rely on this run until that is explained."
+    found = [
+        f"the gate's rule for {metric_title(rule.metric)} ended {rule.verdict}"
         for rule in data.gate
         if rule.threshold is not None and rule.verdict not in (None, "pass")
     ]
+    found += [
+        f"the watch for reward hacking of {watch.stage} ended {watch.found['verdict']}"
+        for watch in data.watches
+        if watch.found["verdict"] != "pass"
+    ]
+    return [f"The verdict is pass, but {one}. Do not rely on this run until that is explained." for one in found]
 
 
 def limits(data: ReportData) -> list[str]:
@@ -123,6 +131,13 @@ def limits(data: ReportData) -> list[str]:
                 f"(two-sided test at {row.alpha:g}); smaller changes can be missed. {row.note}".strip()
             )
     found += _judge_limits(data)
+    for watch in data.watches:
+        seen = [change["n"] for change in watch.found["truths"]]
+        if seen:
+            found.append(
+                f"The watch for reward hacking of {watch.stage} compared {min(seen)} to {max(seen)} prompts a truth. "
+                "It finds a fall that most of them share; a small one, or one in what no truth measures, it can miss."
+            )
     unscored = sum(row.unscored for row in data.whole())
     if unscored:
         found.append(f"{unscored} rows could not be scored. They are counted, and left out of every rate.")
