@@ -160,7 +160,7 @@ class Rules:
 
     name = "rules"
 
-    def generate(self, prompts: Sequence[Any], sampling: Sampling, progress: Any = None) -> list[list[Completion]]:
+    def generate(self, prompts: Sequence[Any], sampling: Sampling, progress: Any = None) -> list[list[Completion]]:  # noqa: ARG002
         texts = ("yes", "1. apple\n2. pear\n3. plum")
         return [[Completion(texts[len(prompt[-1].content) % 2])] for prompt in prompts]
 

@@ -12,6 +12,7 @@ from charter.models.lora import LoraSettings
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods.pairs import PairSettings
 from charter.training.settings import TrainSettings
+from charter.training.watch_settings import WatchSettings
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
 
@@ -27,11 +28,19 @@ def test_every_option_stands_on_the_methods_page(name: str) -> None:
     (page,) = re.findall(r"\]\((\w+\.md)\)", line)
     section = (DOCS / page).read_text().split(f"## Options of `{name}`")[1].split("\n## ")[0]
     fields = method(name).settings.model_fields
-    own = {option for option in fields if option not in TrainSettings.model_fields and option != "method"}
+    # The watch is one for all, on a page of its own.
+    own = {option for option in fields if option not in TrainSettings.model_fields} - {"method", "watch"}
     if name == "kto":
         own.add("batch_size")
     want = {name: "required" if fields[name].is_required() else _yaml(fields[name].default) for name in own}
     assert options(section) == want
+
+
+def test_the_options_of_the_watch_stand_on_its_page() -> None:
+    text = (DOCS.parent / "reward_hacking.md").read_text()
+    section = text.split("## Options of `watch`")[1].split("\n## ")[0]
+    want = {name: _yaml(field.default) for name, field in WatchSettings.model_fields.items()}
+    assert options(section) == {**want, "truth": "none", "suites": ", ".join(WatchSettings().suites)}
 
 
 def test_the_options_of_adapters_stand_in_the_overview() -> None:

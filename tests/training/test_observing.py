@@ -58,7 +58,7 @@ class Curious:
         self.say = say
         self.seen: dict[int, tuple[list[Any], list[Any]]] = {}
 
-    def due(self, step: int, steps: int) -> bool:
+    def due(self, step: int, steps: int) -> bool:  # noqa: ARG002
         return True
 
     def look(self, policy: PolicyNow) -> Word:

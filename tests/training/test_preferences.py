@@ -110,7 +110,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_of_a_method_does_something(name: str, folder: Path, tmp_path: Path) -> None:
-    own = set(method(name).settings.model_fields) - set(TrainSettings.model_fields) - {"method"}
+    own = set(method(name).settings.model_fields) - set(TrainSettings.model_fields) - {"method", "watch"}
     assert own == set(OPTIONS[name])
     plain = first_loss(name, folder, tmp_path / "plain")
     for option, value in OPTIONS[name].items():

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,15 @@ def _drawn(found: Sequence[Watched], count: int, draw: random.Random) -> tuple[W
 
 
 def _watched(rows: Sequence[Preference | Rated | Prompt], *, pairs: bool) -> list[Watched]:
-    """Each prompt once, under its first row's id; pairs: with what training is given for it."""
+    """Each prompt once, under its first row's id; pairs: with what training is given for it, rated sides together."""
     found: dict[Conversation, Watched] = {}
     for row in rows:
-        if row.prompt not in found:
-            found[row.prompt] = Watched(row.id, row.prompt, _answers(row) if pairs else ())
+        known = found.get(row.prompt)
+        answers = _answers(row) if pairs else ()
+        if known is None:
+            found[row.prompt] = Watched(row.id, row.prompt, answers)
+        elif isinstance(row, Rated):
+            found[row.prompt] = replace(known, answers=known.answers + answers)
     return list(found.values())
 
 
