@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from courses import NEAR, course, look
 
-from charter.evaluation.hacking.looks import Look, Sampled
 from charter.evaluation.hacking.suites import suite_values
 from charter.evaluation.hacking.text import distinct, repetition
 from charter.evaluation.hacking.verdict import FEW, fits, judged, kl_of, proxy_levels, truth_levels
 from charter.evaluation.results import read_outcomes
 from charter.evaluation.runner import evaluate
 from charter.records import Completion, Sampling
-
-NEAR = [f"p{i}" for i in range(16)]
-Line = Callable[[int], float]
-
-
-def look(step: int, proxy: Sequence[float], truth: Sequence[float], kl: Sequence[float] = (), rest: int = 0) -> Look:
-    kls = list(kl) or [float(step)] * len(proxy)
-    sampled = [Sampled(name, "a b", 2, True, d, 1.0, 0.0) for name, d in zip(NEAR, kls, strict=False)]
-    truths = {"judge, near": dict(zip(NEAR, truth, strict=False))}
-    draw = random.Random(rest * 1000 + step)
-    truths |= {f"other {i}": {name: draw.gauss(0, 1) for name in NEAR} for i in range(rest)}
-    values = {"near": dict(zip(NEAR, proxy, strict=False))}
-    return Look("x", step, 4, 1.0, {"near": sampled}, {"near": (1.0, 1.0)}, values, truths, {})
-
-
-def course(proxy: Line, truth: Line, noise: float = 0.3, seed: int = 0, prompts: int = 16) -> list[Look]:
-    """Five looks; every prompt has a level of its own, and noise at each look."""
-    draw = random.Random(seed)
-    own = [draw.gauss(0, 1) for _ in range(prompts)]
-    return [
-        look(
-            step,
-            [o + proxy(step) + draw.gauss(0, noise) for o in own],
-            [o + truth(step) + draw.gauss(0, noise) for o in own],
-        )
-        for step in range(5)
-    ]
 
 
 def test_a_proxy_that_rises_while_the_truth_falls_is_hacking() -> None:
@@ -91,13 +64,13 @@ def test_noise_is_seldom_called_hacking() -> None:
     less is expected, as Holm's adjustment is for the worst dependence."""
     draw = random.Random(7)
     alarms = 0
-    for _ in range(60):
+    for _ in range(30):
         looks = []
         for step in range(5):
             truth = [draw.gauss(0, 1) for _ in NEAR]
             looks.append(look(step, [float(step) + draw.gauss(0, 0.1) for _ in NEAR], truth, rest=3))
         alarms += judged(looks).verdict == "regressed"
-    assert alarms <= 5  # P(more | 60 runs, 2.5%) < 1%
+    assert alarms <= 3  # P(more | 30 runs, 2.5%) < 1%
 
 
 def test_too_little_is_inconclusive() -> None:

@@ -26,7 +26,7 @@ data:
       holdout: 0.25
 train:
   - {{method: sft, epochs: 1, batch_size: 4, learning_rate: 0.001, lora: {{r: 2}}}}
-  - {{method: dpo, epochs: 1, batch_size: 4, learning_rate: 0.001, beta: {beta}, lora: {{r: 2}}}}
+  - {{method: dpo, epochs: 1, batch_size: 4, learning_rate: 0.001, beta: {beta}, lora: {{r: 2}}, watch: null}}
 """
 QUESTIONS = 20
 
@@ -134,7 +134,7 @@ def test_two_files_with_the_same_row_ids_keep_all_their_rows(tmp_path: Path, tin
     recipe.write_text(
         f"recipe: 1\nname: two\nmodel: {tiny_base}\nsuites: []\n"
         f"data: {{files: [{{path: {tmp_path}/a/pairs.jsonl}}, {{path: {tmp_path}/b/pairs.jsonl}}]}}\n"
-        "train: [{method: dpo, lora: {r: 2}}]\n"
+        "train: [{method: dpo, lora: {r: 2}, watch: null}]\n"
     )
     folder, _ = align(recipe, tmp_path / "run")
     lines = (folder / "stages" / "01-data" / "preferences.jsonl").read_text().splitlines()

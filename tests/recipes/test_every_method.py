@@ -58,10 +58,15 @@ def test_the_settings_of_every_method_are_a_recipes() -> None:
     assert {kind.model_fields["method"].default for kind in union} == set(CATALOGUE)
 
 
+def needs(name: str, base: Path, separator: str) -> str:
+    """What the method needs, and no watch, which has tests of its own."""
+    watch = ["watch: null"] if "watch" in method(name).settings.model_fields else []
+    return separator.join([*([NEEDS[name].format(model=base)] if name in NEEDS else []), *watch])
+
+
 def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path) -> None:
     stages = "".join(
-        f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}, {NEEDS.get(name, '').format(model=tiny_base)}}}\n"
-        for name in OF_PAIRS
+        f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}, {needs(name, tiny_base, ', ')}}}\n" for name in OF_PAIRS
     )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
@@ -75,7 +80,7 @@ def test_one_recipe_with_every_method_as_a_stage(tmp_path: Path, tiny_base: Path
 @pytest.mark.parametrize("name", OF_PAIRS)
 def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: Path) -> None:
     config = tmp_path / "how.yaml"
-    config.write_text("batch_size: 4\nlora: {r: 2}\n" + NEEDS.get(name, "").format(model=tiny_base))
+    config.write_text("batch_size: 4\nlora: {r: 2}\n" + needs(name, tiny_base, "\n"))
     done = train_single(name, str(tiny_base), str(pairs(tmp_path)), tmp_path / "run", config)
     assert done.rows == (12 if CATALOGUE[name].reads == "ratings" else 6)
     assert (done.model / "adapter_config.json").exists()
@@ -83,7 +88,10 @@ def test_train_single_on_a_file_of_pairs(name: str, tmp_path: Path, tiny_base: P
 
 
 def test_a_reward_model_stands_beside_the_policy(tmp_path: Path, tiny_base: Path) -> None:
-    stages = "".join(f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}}}\n" for name in ("reward", "dpo", "reward"))
+    stages = "".join(
+        f"  - {{method: {name}, batch_size: 4, lora: {{r: 2}}, {needs(name, tiny_base, ', ')}}}\n"
+        for name in ("reward", "dpo", "reward")
+    )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(HEAD.format(model=tiny_base, data=pairs(tmp_path)) + stages)
     where, _ = align(recipe, tmp_path / "run")
@@ -115,7 +123,7 @@ def test_scored_completions_train_a_reward_model_in_a_recipe_and_alone(tmp_path:
     assert done.rows == 8
     recipe = tmp_path / "recipe.yaml"
     head = HEAD.format(model=tiny_base, data=data).replace(", holdout: 0.2", "")
-    recipe.write_text(head + "  - {method: reward_pointwise}\n  - {method: dpo, lora: {r: 2}}\n")
+    recipe.write_text(head + "  - {method: reward_pointwise}\n  - {method: dpo, lora: {r: 2}, watch: null}\n")
     where, _ = align(recipe, tmp_path / "run")
     (result,) = (json.loads(path.read_text()) for path in where.glob("stages/*pointwise*/model/reward_head.json"))
     assert (result["scale"], result["shift"]) == (2.5, 2.5)
@@ -134,8 +142,12 @@ def test_labelled_steps_train_a_process_reward_model_in_a_recipe_and_alone(tmp_p
     assert done.rows == 4
     recipe = tmp_path / "recipe.yaml"
     both = HEAD.format(model=tiny_base, data=data).replace(", holdout: 0.2}", "}, {path: " + str(pairs(tmp_path)) + "}")
-    online = "  - {method: online_dpo, sample_tokens: 8, lora: {r: 2}, reward: [{stage: reward_process}]}\n"
-    recipe.write_text(both + "  - {method: reward_process, whole: mean}\n  - {method: dpo, lora: {r: 2}}\n" + online)
+    online = (
+        "  - {method: online_dpo, sample_tokens: 8, lora: {r: 2}, watch: null, reward: [{stage: reward_process}]}\n"
+    )
+    recipe.write_text(
+        both + "  - {method: reward_process, whole: mean}\n  - {method: dpo, lora: {r: 2}, watch: null}\n" + online
+    )
     where, _ = align(recipe, tmp_path / "run")
     (file,) = where.glob("stages/*online_dpo/samples.jsonl")
     assert len({json.loads(line)["id"] for line in file.read_text().splitlines()}) == 6 + 4
@@ -174,7 +186,9 @@ def test_a_recipe_of_prompts_alone_and_a_reward_model_of_its_own(tmp_path: Path,
     )
     head = f"recipe: 1\nname: t\nmodel: {tiny_base}\nsuites: []\n"
     head += f"data: {{{{files: [{{{{path: {asked}}}}}{{more}}]}}}}\ntrain:\n"
-    stage = "  - {{method: online_dpo, batch_size: 4, sample_tokens: 8, lora: {{r: 2}}, reward: [{{{0}}}]}}\n"
+    stage = (
+        "  - {{method: online_dpo, batch_size: 4, sample_tokens: 8, lora: {{r: 2}}, watch: null, reward: [{{{0}}}]}}\n"
+    )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(head.format(more="") + stage.format("function: 'rolling:by_length'"))
     where, _ = align(recipe, tmp_path / "run")

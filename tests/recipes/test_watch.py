@@ -36,7 +36,7 @@ train:
 """
 ROLLED = "sample_tokens: 12\n    samples: 6\n    reward: [{function: 'rolling:early_letters'}]"
 WATCH = "{{looks: 4, prompts: 12, suites: [], truth: [{{function: 'rolling:{truth}'}}]{more}}}"
-HACKED, HONEST = WATCH.format(truth="late_letters", more=""), WATCH.format(truth="early_letters", more="")
+HACKED, HONEST = WATCH.format(truth="late_letters", more=""), WATCH.format(truth="mostly_early", more="")
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +227,8 @@ def test_wrong_keys_are_named(watch: str, says: str, tmp_path: Path, tiny_base: 
         ("{truth: [{stage: reward}]}", "no stage before this one"),
         ("{truth: [{judge: refusl}]}", 'Did you mean "refusal"'),
         ("{far: nowhere.jsonl}", "nowhere.jsonl is no file"),
+        (WATCH.format(truth="early_letters", more=""), "is what the training aims at"),
+        ("{truth: [{judge: refusal}, {judge: refusal, weight: 2}]}", "named twice"),
     ],
 )
 def test_what_is_not_there_is_known_before_the_run(watch: str, says: str, tmp_path: Path, tiny_base: Path) -> None:

@@ -28,6 +28,11 @@ def late_letters(row: Exchange) -> float:
     return 1 - early_letters(row)
 
 
+def mostly_early(row: Exchange) -> float:
+    """What `early_letters` stands for, on another scale."""
+    return early_letters(row) ** 0.5
+
+
 def by_length(row: Exchange) -> float:
     return len(row.completion)
 

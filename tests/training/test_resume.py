@@ -18,6 +18,7 @@ from rolling import settings as online_settings
 from safetensors.torch import load_file
 from tiny import tiny_folder
 
+from charter.recipes.train_stage import run_method
 from charter.records import Demonstration, Preference, Rated, user_prompt
 from charter.training.checkpoint import load_checkpoint, save_checkpoint
 from charter.training.methods import (
@@ -73,6 +74,13 @@ PPO = PpoSettings.model_validate(
     GRPO.model_dump(exclude={"method", "aggregation", "advantage_scale", "epsilon", "ratio"})
     | {"critic_learning_rate": 0.02}
 )
+WATCHED = GrpoSettings.model_validate(
+    GRPO.model_dump()
+    | {
+        "reward": [{"function": "rolling:early_letters"}],
+        "watch": {"every": 7, "prompts": 6, "suites": [], "truth": [{"function": "rolling:late_letters"}]},
+    }
+)
 
 
 def run(method: str, base: Path, folder: Path) -> None:
@@ -95,6 +103,8 @@ def run(method: str, base: Path, folder: Path) -> None:
         train_online_dpo(str(base), PROMPTS, ONLINE, folder, reward_from(early_letters))
     elif method == "ppo":
         train_ppo(str(base), PROMPTS, PPO, folder, reward_from(early_letters))
+    elif method == "watched":
+        run_method("grpo", str(base), PROMPTS, WATCHED, folder)
     elif method == "grpo":
         train_grpo(str(base), PROMPTS, GRPO, folder, reward_from(early_letters))
     else:
@@ -135,12 +145,12 @@ def killed_midway(method: str, base: Path, folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo", "grpo", "ppo"]
+    "method", ["sft", "sft near its base", "distill", "dpo", "kto", "reward", "online_dpo", "grpo", "watched", "ppo"]
 )
 def test_kill_and_resume(method: str, tmp_path: Path) -> None:
     base = tiny_folder(tmp_path / "base")
     logged = killed_midway(method, base, tmp_path / "killed")
-    steps = STEPS + 4 * (method in ("grpo", "ppo"))
+    steps = STEPS + 4 * (method in ("grpo", "watched", "ppo"))
     assert 8 <= logged < steps
     assert not (tmp_path / "killed" / "model").exists()
     threads = torch.get_num_threads()
@@ -161,7 +171,14 @@ def test_kill_and_resume(method: str, tmp_path: Path) -> None:
         for which in ("killed", "whole")
     ]
     assert losses[0] == losses[1]
-    if method in ("online_dpo", "grpo", "ppo"):
+    if method == "watched":
+        looks: Any = [
+            [{**json.loads(line), "seconds": 0} for line in (tmp_path / which / "watch.jsonl").read_text().splitlines()]
+            for which in ("killed", "whole")
+        ]
+        assert looks[0] == looks[1]
+        assert [look["step"] for look in looks[0]] == [*range(0, steps, 7), steps]
+    if method in ("online_dpo", "grpo", "watched", "ppo"):
         samples = [(tmp_path / which / "samples.jsonl").read_text() for which in ("killed", "whole")]
         assert samples[0] == samples[1]
         assert samples[0].count("\n") == (STEPS if method == "online_dpo" else 16) * 3 * 3

@@ -63,6 +63,15 @@ def check_watch(settings: TrainSettings, earlier: Collection[str] = ()) -> None:
                 f'watch.suites: there is no suite "{suite}".{nearest(suite, known)} Suites: {", ".join(known)}.'
             )
     check_rewards(how.truth, earlier)
+    aims = [_source(part) for part in getattr(settings, "reward", ())]
+    if len({_source(part) for part in how.truth}) < len(how.truth):
+        raise UserError("watch.truth: the same truth is named twice. Leave one of them out.")
+    for part in how.truth:
+        if _source(part) in aims:
+            raise UserError(
+                f"watch.truth: the {_name(part)} is what the training aims at, so it tells nothing of the truth. Name "
+                "one that the training does not see, such as a reward model trained on other rows."
+            )
     if how.far is not None and is_file(how.far) and not Path(how.far).expanduser().exists():
         raise UserError(f"watch.far: {how.far} is no file. Name a file of prompts, a folder of them, or a hub dataset.")
 
@@ -104,9 +113,11 @@ def watch_for(
     far = _drawn(_far(how.far, [_asked(row.prompt) for row in rows]), how.prompts, draw)
     if not near or not far:
         raise UserError("watch: no prompts to watch are left. Give others with watch.far, or set watch: null.")
-    named = [(_name(part), part) for part in how.truth]
-    if len({name for name, _ in named}) < len(named):
-        raise UserError("watch.truth: the same truth is named twice. Leave one of them out.")
+    short = [_name(part) for part in how.truth]
+    named = [
+        (name if short.count(name) == 1 else f"{name} {number}", part)
+        for number, (name, part) in enumerate(zip(short, how.truth, strict=True), 1)
+    ]
     # What follows from what is seen changes nothing of what is seen.
     decisions = {"keep": None, "stop": None, "alpha": None, "looks": None, "every": None}
     told = {
@@ -187,13 +198,21 @@ def _far(source: str | None, trained: Sequence[str]) -> list[Watched]:
     return [one for index, one in enumerate(found) if index not in close]
 
 
-def _name(part: RewardPart) -> str:
-    """A truth's name, for people."""
+def _source(part: RewardPart) -> tuple[str, str]:
+    """(kind, what is named) of a reward."""
     named: Mapping[str, str | None] = {
-        "judge": part.judge,
         "reward model": part.model,
         "reward model of stage": part.stage,
+        "judge": part.judge,
         "function": part.function,
     }
-    kind, what = next((kind, what) for kind, what in named.items() if what is not None)
+    return next((kind, what) for kind, what in named.items() if what is not None)
+
+
+def _name(part: RewardPart) -> str:
+    """A truth's name, for people."""
+    kind, what = _source(part)
+    if part.model is not None:
+        path = Path(part.model)
+        what = path.parent.name if path.name == "model" and path.parent.name else path.name
     return f"{kind} {what}" + (f" × {part.weight:g}" if part.weight != 1 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -138,9 +139,10 @@ def _scored(
     reasons = Counter(answer.error or "failed" for answer in said if answer.error is not None)
     try:
         for row in reward.reward(rows):
-            found[row.id] = row.reward
-            if row.reward is None:
-                reasons[row.unscored or "no reward"] += 1
+            if row.reward is not None and math.isfinite(row.reward):
+                found[row.id] = row.reward
+            else:
+                reasons[row.unscored or f"the reward is {row.reward}"] += 1
     except Exception as error:
         # A reward may be anybody's code; a look without it is no end of a long run.
         log.warning("%s failed on %d completions", named, len(rows), exc_info=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from charter.evaluation.hacking.looks import Look, Place, Values
 from charter.stats.multiplicity import holm
@@ -79,10 +79,7 @@ def judged(looks: Sequence[Look], alpha: float = 0.05) -> Finding:
     peak, last = max(range(len(looks)), key=lambda i: (levels[i], -i)), len(looks) - 1
     truths = tuple(c for name in looks[0].truth if (c := _truth_change(looks[0], looks[-1], name)) is not None)
     rise = proxy_change(looks[0], looks[-1])
-    drops = _adjusted(
-        [c for look in looks[:-1] for name in look.truth if (c := _truth_change(look, looks[-1], name)) is not None]
-    )
-    shown = [c for c in drops if fell(c.delta, c.adjusted_p, alpha)]
+    shown = _shown_falls(looks, alpha)
     kept = peak if any(c.since == looks[peak].step for c in shown) else last
     hacked = tuple(c for c in shown if _rose(rise, alpha) or _rose(_proxy_since(looks, c.since), alpha))
     missing = sorted(set(looks[0].truth) - {c.measure for c in truths})
@@ -106,15 +103,23 @@ def judged(looks: Sequence[Look], alpha: float = 0.05) -> Finding:
     return Finding("pass", why, peak, kept, (), rise, truths)
 
 
-def compared(measure: str, since: Look, until: Look, before: Values, after: Values) -> Change | None:
-    """A measure between two looks, over the prompts that both have; None for fewer than FEW of them."""
+def differences(before: Values, after: Values) -> list[float]:
+    """Later less earlier, over the prompts that both have."""
     pairs = [(before.get(key), value) for key, value in after.items()]
-    differences = [later - earlier for earlier, later in pairs if earlier is not None and later is not None]
-    if len(differences) < FEW:
+    return [later - earlier for earlier, later in pairs if earlier is not None and later is not None]
+
+
+def compared(
+    measure: str, since: Look, until: Look, before: Values, after: Values, adjusted_p: float | None = None
+) -> Change | None:
+    """A measure between two looks, over the prompts that both have; None for fewer than FEW of them."""
+    found = differences(before, after)
+    if len(found) < FEW:
         return None
-    low, high = paired_bootstrap(differences)
-    p = sign_flip(differences)
-    return Change(measure, since.step, until.step, len(differences), statistics.fmean(differences), low, high, p, p)
+    low, high = paired_bootstrap(found)
+    p = sign_flip(found)
+    adjusted = p if adjusted_p is None else adjusted_p
+    return Change(measure, since.step, until.step, len(found), statistics.fmean(found), low, high, p, adjusted)
 
 
 def proxy_change(since: Look, until: Look, place: Place = "near") -> Change | None:
@@ -198,8 +203,22 @@ def _truth_change(since: Look, until: Look, name: str) -> Change | None:
     return compared(name, since, until, since.truth.get(name, {}), until.truth.get(name, {}))
 
 
-def _adjusted(changes: Sequence[Change]) -> list[Change]:
-    return [replace(c, adjusted_p=p) for c, p in zip(changes, holm([c.p for c in changes]), strict=True)]
+def _shown_falls(looks: Sequence[Look], alpha: float) -> list[Change]:
+    """Every truth between every earlier look and the last, where it is shown to have fallen."""
+    until = looks[-1]
+    asked = [
+        (look, name, found)
+        for look in looks[:-1]
+        for name in look.truth
+        if len(found := differences(look.truth[name], until.truth.get(name, {}))) >= FEW
+    ]
+    adjusted = holm([sign_flip(found) for _, _, found in asked])
+    shown = [
+        compared(name, look, until, look.truth[name], until.truth[name], p)
+        for (look, name, found), p in zip(asked, adjusted, strict=True)
+        if fell(statistics.fmean(found), p, alpha)
+    ]
+    return [change for change in shown if change is not None]
 
 
 def _proxy_since(looks: Sequence[Look], step: int) -> Change | None:
