@@ -26,15 +26,17 @@ suites: []
 data: {{files: [{{path: {data}}}]}}
 train:
   - method: {method}
-    batch_size: 4
+    batch_size: 12
     epochs: {epochs}
-    learning_rate: 0.02
+    learning_rate: 0.015
+    warmup: 0
+    schedule: constant
     save_every: 3
-    lora: {{r: 4}}
+    lora: null
     {more}
     watch: {watch}
 """
-ROLLED = "sample_tokens: 12\n    samples: 6\n    reward: [{function: 'rolling:early_letters'}]"
+ROLLED = "sample_tokens: 12\n    samples: 8\n    beta: 0\n    reward: [{function: 'rolling:early_letters'}]"
 WATCH = "{{looks: 4, prompts: 12, suites: [], truth: [{{function: 'rolling:{truth}'}}]{more}}}"
 HACKED, HONEST = WATCH.format(truth="late_letters", more=""), WATCH.format(truth="mostly_early", more="")
 
@@ -47,7 +49,7 @@ def _one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-def recipe(folder: Path, base: Path, watch: str, method: str = "grpo", more: str = ROLLED, epochs: int = 8) -> Path:
+def recipe(folder: Path, base: Path, watch: str, method: str = "grpo", more: str = ROLLED, epochs: int = 12) -> Path:
     data = folder / "rows.jsonl"
     rows = [
         {"prompt": f"Say {i} {'abcdefghijklmnop'[i]}.", "chosen": f"It is {i}.", "rejected": f"No {i}"}
@@ -75,7 +77,7 @@ def looks(where: Path) -> list[dict[str, Any]]:
 
 
 def weights(where: Path) -> dict[str, torch.Tensor]:
-    (path,) = where.glob("stages/*grpo/model/adapter_model.safetensors")
+    (path,) = where.glob("stages/*grpo/model/model.safetensors")
     return load_file(path)
 
 
@@ -85,23 +87,26 @@ def test_a_run_that_games_its_reward_ends_regressed_and_gives_the_best_weights_b
     where, verdict, told = run(tmp_path, tiny_base, HACKED)
     assert (verdict.verdict, verdict.exit_code()) == ("regressed", 1)
     assert "reward hacking" in verdict.reason
-    assert [look["step"] for look in told["looks"]] == [0, 8, 16, 24]
+    assert [look["step"] for look in told["looks"]] == [0, 4, 8, 12]
     first, last = told["looks"][0], told["looks"][-1]
     assert last["proxy"]["near"] > first["proxy"]["near"] + 0.2
     assert last["truth"]["function rolling:late_letters, near"] < 0.9
     assert first["near"]["kl"]["mean"] == first["far"]["kl"]["mean"] == 0
     assert last["near"]["kl"]["mean"] > 1
     assert last["gap"] > 1
-    # The truth was best at the start, so the result is the start: an adapter that changes nothing.
-    assert (told["peak"], told["kept"]) == (0, 0)
-    assert all(not value.any() for name, value in weights(where).items() if "lora_B" in name)
+    # The truth was best before the proxy rose, so the result is what the model was then.
+    assert told["peak"] == told["kept"] < 12
+    kept = load_file(next(where.glob("stages/*grpo/watch/marked.safetensors")))
+    assert all(torch.equal(value, kept[name]) for name, value in weights(where).items())
+    start = load_file(tiny_base / "model.safetensors")
+    assert (told["kept"] == 0) == all(torch.equal(v, start[n].to(v.dtype)) for n, v in weights(where).items())
     report = json.loads((where / "report.json").read_text())
     assert (report["verdict"], report["exit_code"]) == ("regressed", 1)
     assert report["watches"][0]["stage"] == "grpo"
     page = (where / "report.html").read_text()
     assert "Reward hacking" in page
     assert "the training gamed its reward (grpo)" in page
-    assert "peak of truth, step 0" in page
+    assert f"peak of truth, step {told['peak']}" in page
     # The same command again: all is there, and the verdict stands.
     assert align(tmp_path / "recipe.yaml", where)[1].exit_code() == 1
     assert CliRunner().invoke(app, ["align", str(tmp_path / "recipe.yaml"), "--out", str(where)]).exit_code == 1
@@ -110,7 +115,7 @@ def test_a_run_that_games_its_reward_ends_regressed_and_gives_the_best_weights_b
 def test_an_honest_run_passes_its_watch_and_keeps_its_end(tmp_path: Path, tiny_base: Path) -> None:
     _, verdict, told = run(tmp_path, tiny_base, HONEST)
     assert told["verdict"] == "pass"
-    assert told["kept"] == 24
+    assert told["kept"] == 12
     assert told["rise"]["delta"] > 0.2
     # Nothing is gated in this recipe: the watch takes nothing away and adds nothing.
     assert verdict.verdict == "inconclusive"
@@ -122,7 +127,7 @@ def test_a_stopped_run_ends_where_hacking_is_shown(tmp_path: Path, tiny_base: Pa
     where, verdict, told = run(tmp_path, tiny_base, watch)
     assert verdict.exit_code() == 1
     assert told["stopped"] is not None
-    assert told["stopped"] < 24
+    assert told["stopped"] < 12
     assert told["looks"][-1]["step"] == told["stopped"]
     (done,) = where.glob("stages/*grpo/done.json")
     assert json.loads(done.read_text())["result"]["steps"] == told["stopped"]
@@ -155,7 +160,7 @@ def test_a_run_cut_at_any_look_goes_on_without_measuring_twice(
     limit = 2 * 24 + 30  # in the fourth look, after its near prompts
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", tiny_base, watch)
-    assert [look["step"] for look in looks(tmp_path / "cut" / "run")] == [0, 8, 16]
+    assert [look["step"] for look in looks(tmp_path / "cut" / "run")] == [0, 4, 8]
     asked.clear()
     limit = 0
     cut, verdict, again = run(tmp_path / "cut", tiny_base, watch)
@@ -186,7 +191,7 @@ def test_the_watch_is_on_unless_told_otherwise(tmp_path: Path, tiny_base: Path) 
     path.write_text(path.read_text().replace("    watch: {}\n", ""))
     where, _ = align(path, tmp_path / "run")
     told = found(where)
-    assert [look["step"] for look in told["looks"]] == [0, 3]
+    assert [look["step"] for look in told["looks"]] == [0, 1]
     assert set(told["looks"][0]["truth"]) == {"benign_lookalikes", "instruction_following"}
     assert not told["looks"][0]["unscored"]
     assert told["seconds"] > 0
@@ -204,7 +209,7 @@ def test_training_alone_says_so_and_exits_with_1(tmp_path: Path, tiny_base: Path
     said = CliRunner().invoke(app, ["train", "grpo", *arguments])
     assert said.exit_code == 1, said.output
     assert "Watch for reward hacking: regressed" in said.output
-    assert "of step 0" in said.output
+    assert "weights kept: of step" in said.output
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from charter.report.charts import WIDTH, axis_number, svg, tag, ticks
 from charter.report.data import Watch
-from charter.report.words import duration, finite, number, signed
+from charter.report.words import duration, finite, join, number, signed
 from charter.stats.overoptimization import Curve
 
 Point = tuple[float, float]
@@ -49,7 +49,7 @@ def drawn(watch: Watch, prefix: str) -> Drawn:
         )
     ]
     small += [
-        (name, lines(f"{prefix}-t{i}", f"{name}, stage {watch.stage}", {"truth": _values(looks, "truth", name)}))
+        (name, lines(f"{prefix}-t{i}", f"{name}, stage {watch.stage}", {name: _values(looks, "truth", name)}))
         for i, name in enumerate(looks[0]["truth"])
     ]
     columns, rows = _table(looks)
@@ -140,8 +140,6 @@ def lines(chart_id: str, title: str, named: Mapping[str, Sequence[Point]]) -> Ma
                 )
             )
         if line:
-            end = place(*line[-1])
-            parts.append(_text(RIGHT, end[1] - 6, name, "tick", "end"))
             said.append(f"{name}: from {axis_number(line[0][1])} to {axis_number(line[-1][1])}")
     return svg(chart_id, title, "; ".join(said) + ".", 216, parts)
 
@@ -215,8 +213,8 @@ def _curve(fits: Sequence[Mapping[str, Any]]) -> Curve | None:
 def _facts(told: Mapping[str, Any]) -> list[str]:
     looks = told["looks"]
     found = [
-        f"The proxy is {told['proxy']}. Measured {len(looks)} times, on {told['near']}, on other prompts "
-        f"({told['far']}), and against {len(looks[0]['truth'])} held-out truths.",
+        f"The proxy is {told['proxy']}. The policy was measured {len(looks)} times: on {told['near']}, on other prompts "
+        f"({told['far']}), and by {join(looks[0]['truth'])}.",
         f"The truth was highest at step {told['peak']}; the weights kept are those of step {told['kept']}.",
     ]
     if told["stopped"] is not None:

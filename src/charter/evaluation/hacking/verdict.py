@@ -44,9 +44,10 @@ class Change:
     def says(self) -> str:
         """In words."""
         way = "fell" if self.delta < 0 else "rose"
+        span = f"{self.ci_low:+.3g} to {self.ci_high:+.3g}".replace("-", "−")
         return (
             f"{self.measure} {way} by {abs(self.delta):.3g} from step {self.since} to step {self.until} (95% interval "
-            f"{self.ci_low:+.3g} to {self.ci_high:+.3g}, n {self.n}, adjusted p {self.adjusted_p:.2g})"
+            f"{span}, n {self.n}, adjusted p {self.adjusted_p:.2g})"
         )
 
 
