@@ -213,8 +213,8 @@ def _curve(fits: Sequence[Mapping[str, Any]]) -> Curve | None:
 def _facts(told: Mapping[str, Any]) -> list[str]:
     looks = told["looks"]
     found = [
-        f"The proxy is {told['proxy']}. The policy was measured {len(looks)} times: on {told['near']}, on other prompts "
-        f"({told['far']}), and by {join(looks[0]['truth'])}.",
+        f"The proxy is {told['proxy']}. The policy was measured {len(looks)} times: on {told['near']}, on other "
+        f"prompts ({told['far']}), and by {join(looks[0]['truth'])}.",
         f"The truth was highest at step {told['peak']}; the weights kept are those of step {told['kept']}.",
     ]
     if told["stopped"] is not None:
