@@ -240,3 +240,18 @@ def test_what_is_not_there_is_known_before_the_run(watch: str, says: str, tmp_pa
     with pytest.raises(UserError, match=says):
         align(recipe(tmp_path, tiny_base, watch), tmp_path / "run")
     assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_a_recipes_watch_is_every_stages_that_has_none_of_its_own(tmp_path: Path, tiny_base: Path) -> None:
+    head = f"recipe: 1\nname: t\nmodel: {tiny_base}\ndata: {{pairs: {{}}}}\n"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(head + "watch: {prompts: 9}\ntrain: [{method: sft}, {method: dpo}, {method: ipo, watch: null}]\n")
+    _, dpo, ipo = load_recipe(path).train
+    assert dpo.watch is not None  # type: ignore[union-attr]
+    assert dpo.watch.prompts == 9  # type: ignore[union-attr]
+    assert ipo.watch is None  # type: ignore[union-attr]
+    path.write_text(head + "watch: null\ntrain: [{method: sft}, {method: dpo}]\n")
+    assert load_recipe(path).train[1].watch is None  # type: ignore[union-attr]
+    path.write_text(head + "watch: null\ntrain: [{method: sft}]\n")
+    with pytest.raises(UserError, match="line 5: watch: no stage raises a reward"):
+        load_recipe(path)

@@ -198,7 +198,7 @@ def test_a_resumed_run_compares_with_its_start_and_ends_alike(tmp_path: Path, ti
 
 def test_looks_are_spread_over_the_run() -> None:
     assert WatchSettings().planned(10) == {0, 10}
-    assert WatchSettings().planned(50) == {0, 17, 33, 50}
+    assert WatchSettings().planned(50) == {0, 25, 50}
     assert WatchSettings().planned(10_000) == {0, 2500, 5000, 7500, 10_000}
     assert WatchSettings(looks=3).planned(9) == {0, 4, 9}
     assert WatchSettings(every=4).planned(9) == {0, 4, 8, 9}

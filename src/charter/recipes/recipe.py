@@ -15,6 +15,7 @@ from charter.evaluation.gate import MetricGate
 from charter.feedback.pairs import BenignKind
 from charter.training.catalogue import CATALOGUE, method
 from charter.training.methods import AnySettings
+from charter.training.watch_settings import WatchSettings
 
 SUITES = ("harmful_requests", "benign_lookalikes", "instruction_following", "knowledge")
 
@@ -109,6 +110,10 @@ class Recipe(_Part):
     limit: int | None = Field(None, ge=1, description="At most this many samples a suite, for a quick look.")
     data: DataSettings
     train: tuple[AnySettings, ...] = Field(min_length=1)
+    watch: WatchSettings | None = Field(
+        WatchSettings(),
+        description="The watch for reward hacking of every stage that has one and does not set its own; null is none.",
+    )
     gate: dict[str, MetricGate] | None = Field(
         None,
         description="What each metric must show; by default refusals must rise and the rest not fall by 10 points.",
@@ -129,6 +134,18 @@ def load_recipe(path: Path) -> Recipe:
         stage if "seed" in stage.model_fields_set else stage.model_copy(update={"seed": recipe.seed})
         for stage in recipe.train
     )
+    if "watch" in recipe.model_fields_set:
+        if not any("watch" in type(stage).model_fields for stage in stages):
+            raise UserError(
+                f"{path}, line {marked.line(('watch',))}: watch: no stage raises a reward or a preference, so there is "
+                "nothing to watch. Take it out."
+            )
+        stages = tuple(
+            stage.model_copy(update={"watch": recipe.watch})
+            if "watch" in type(stage).model_fields and "watch" not in stage.model_fields_set
+            else stage
+            for stage in stages
+        )
     return recipe.model_copy(update={"train": stages})
 
 
@@ -181,7 +198,6 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
     }
     from charter.models.lora import LoraSettings
     from charter.training.reward_sources import RewardPart
-    from charter.training.watch_settings import WatchSettings
 
     models["lora"], models["watch"] = LoraSettings, WatchSettings
     # A list of rewards or costs; without an index behind it, each is the method of that name.

@@ -37,7 +37,7 @@ from charter.training.settings import TrainSettings
 from charter.training.watch_settings import WatchSettings
 
 log = logging.getLogger(__name__)
-TOKENS = 48
+TOKENS = 32
 MAX_OVERLAP = 0.5
 _SEVERAL = "the training ran in several processes, where it cannot be watched yet"
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charter.training.reward_sources import RewardPart
 
-_PER_LOOK = 25
+_PER_LOOK = 30
 
 
 class WatchSettings(BaseModel):
@@ -28,10 +28,10 @@ class WatchSettings(BaseModel):
         description="Optimiser steps between measurements, in the place of looks; the start and the end too.",
     )
     prompts: int = Field(
-        16, ge=6, description="Prompts like the training's, as many other ones, and as many of each suite."
+        12, ge=6, description="Prompts like the training's, as many other ones, and as many of each suite."
     )
     tokens: int | None = Field(
-        None, ge=1, description="Length at which a sampled completion is cut; null: that of the training's, or 48."
+        None, ge=1, description="Length at which a sampled completion is cut; null: that of the training's, or 32."
     )
     far: str | None = Field(
         None, description="File or hub dataset of the other prompts; the built-in general ones when left out."
