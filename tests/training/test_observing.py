@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +31,7 @@ from charter.training.methods import (
     train_grpo,
     train_ppo,
 )
-from charter.training.observing import View, trained
+from charter.training.observing import View, trained, untouched
 from charter.training.policy import trainable_policy
 from charter.training.reference import StartWeights
 from charter.training.watch_settings import WatchSettings
@@ -194,6 +195,18 @@ def test_a_resumed_run_compares_with_its_start_and_ends_alike(tmp_path: Path, ti
     dpo(tiny_base, tmp_path / "once", once)
     assert {step: again.seen[step] for step in again.seen} == {step: once.seen[step] for step in again.seen}
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "once"))
+
+
+def test_a_look_leaves_random_streams_and_modes_as_they_were() -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout())
+    model[1].eval()
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    with contextlib.suppress(RuntimeError), untouched(model):
+        _ = random.random(), np.random.rand(), torch.rand(3)
+        model.eval()
+        raise RuntimeError
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+    assert [part.training for part in (model, *model)] == [True, True, False]
 
 
 def test_looks_are_spread_over_the_run() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_digest, suite_names
 from charter.evaluation.hacking import SUMMARY, RewardWatch, Subject, Watched
-from charter.evaluation.suites.catalogue import REFUSAL_JUDGE
 from charter.feedback.formats import is_file, read_prompts
+from charter.evaluation.suites.catalogue import REFUSAL_JUDGE
 from charter.feedback.pairs import BenignKind, load_benign_prompts
 from charter.judges.registry import judge_digest
 from charter.models.loading import named_digest
@@ -65,11 +65,11 @@ def check_watch(settings: TrainSettings, earlier: Collection[str] = ()) -> None:
                 f'watch.suites: there is no suite "{suite}".{nearest(suite, known)} Suites: {", ".join(known)}.'
             )
     check_rewards(how.truth, earlier)
-    aims = [_source(part) for part in getattr(settings, "reward", ())]
-    if len({_source(part) for part in how.truth}) < len(how.truth):
+    if len({_sources(part) for part in how.truth}) < len(how.truth):
         raise UserError("watch.truth: the same truth is named twice. Leave one of them out.")
+    aims = {source for part in getattr(settings, "reward", ()) for source in _sources(part)}
     for part in how.truth:
-        if _source(part) in aims:
+        if _sources(part) & aims:
             raise UserError(
                 f"watch.truth: the {_name(part)} is what the training aims at, so it tells nothing of the truth. Name "
                 "one that the training does not see, such as a reward model trained on other rows."
@@ -200,23 +200,24 @@ def _far(source: str | None, trained: Sequence[str]) -> list[Watched]:
     return [one for index, one in enumerate(found) if index not in close]
 
 
-def _source(part: RewardPart) -> tuple[str, str]:
-    """(kind, what is named) of a reward."""
-    named: Mapping[str, str | None] = {
-        "reward model": " + ".join(part.folders) or None,
+def _sources(part: RewardPart) -> frozenset[tuple[str, str]]:
+    """(kind, what is named) of a reward; several of an ensemble."""
+    if part.folders:
+        return frozenset(("reward model", folder) for folder in part.folders)
+    named = {
         "reward model of stage": part.stage,
         "judge": part.judge,
         "function": part.function,
         "endpoint": part.endpoint,
-        "rule": None if part.rule is None else ", ".join(part.rule.model_dump(exclude_defaults=True)),
+        "rule": None if part.rule is None else part.rule.model_dump_json(exclude_defaults=True),
     }
-    return next((kind, what) for kind, what in named.items() if what is not None)
+    return frozenset((kind, what) for kind, what in named.items() if what is not None)
 
 
 def _name(part: RewardPart) -> str:
     """A truth's name, for people."""
-    kind, what = _source(part)
+    (kind, *_), found = sorted(kind for kind, _ in _sources(part)), sorted(what for _, what in _sources(part))
     if part.folders:
-        paths = [Path(folder) for folder in part.folders]
-        what = " + ".join(p.parent.name if p.name == "model" and p.parent.name else p.name for p in paths)
-    return f"{kind} {what}" + (f" × {part.weight:g}" if part.weight != 1 else "")
+        paths = [Path(folder) for folder in found]
+        found = [path.parent.name if path.name == "model" and path.parent.name else path.name for path in paths]
+    return f"{kind} {' + '.join(found)}" + (f" × {part.weight:g}" if part.weight != 1 else "")
