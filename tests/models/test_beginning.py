@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def test_the_order_has_every_prompt_once_and_equal_ones_together(prompts: list[t
     order = side_by_side(prompts, [len(prompt) for prompt in prompts])
     assert sorted(order) == list(range(len(prompts)))
     runs = [prompts[i] for i in order]
-    assert sum(a != b for a, b in zip(runs, runs[1:], strict=False)) == max(0, len(set(prompts)) - 1)
+    assert sum(a != b for a, b in pairwise(runs)) == max(0, len(set(prompts)) - 1)
 
 
 def test_sets_go_by_their_longest_and_inside_by_length() -> None:

@@ -28,7 +28,7 @@ def alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 
 def side_by_side(prompts: Sequence[tuple[int, ...]], lengths: Sequence[int]) -> list[int]:
-    """An order in which prompts that begin alike follow each other: sets by their longest, longest first, and so inside.
+    """An order in which prompts that begin alike follow each other: sets by their longest, longest first; so inside.
 
     lengths: tokens that each may grow to.
     """

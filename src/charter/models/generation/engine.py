@@ -111,7 +111,6 @@ class Engine:
 
     def run(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Finished]:
         """All of them, in the order given."""
-        place = {id(request): index for index, request in enumerate(requests)}
         if len({request.key for request in requests}) != len(requests):
             raise ValueError("request keys must be distinct")
         results: dict[object, Finished] = {}
