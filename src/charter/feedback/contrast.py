@@ -223,7 +223,9 @@ def _preference(
 ) -> Preference:
     history: tuple[Asked, ...] = tuple(
         asked(role, model.name, question, side.text, sampling)
-        for role, question, side in zip(("chosen", "rejected"), questions, (under, against), strict=True)
+        for role, question, side in zip(
+            ("under the clause", "under its opposite"), questions, (under, against), strict=True
+        )
     )
     return Preference(
         f"contrast-{clause}-{pair.id}",
