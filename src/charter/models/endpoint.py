@@ -109,8 +109,8 @@ class EndpointModel:
         """For each (prompt, options), the log-prob (nats) of each option as the first token; or why there is none.
 
         Read from the server's `top_logprobs`, spaces around tokens aside. An option that is not among them gets the
-        smallest that is there, which is an upper bound; when none is among them, all get -inf. A reason is `Passing` where
-        a later try may be answered. Not to be called from a running event loop.
+        smallest that is there, which is an upper bound; when none is among them, all get -inf. A reason is `Passing`
+        where a later try may be answered. Not to be called from a running event loop.
         """
 
         async def one(client: AsyncOpenAI, question: tuple[Conversation, Sequence[str]]) -> tuple[float, ...] | _Failed:
