@@ -13,8 +13,9 @@ from test_answers import ANSWERS, BENIGN, COMPLIES, HARMFUL, REFUSAL
 
 from charter.document import STARTER, Charter, load_charter
 from charter.errors import UserError
-from charter.feedback.distillation import Distillation, distil_contexts
+from charter.feedback.distillation import Distillation, Gate, distil_contexts
 from charter.feedback.distillation_report import drawing, report_of
+from charter.feedback.likelihood import Logprobs, Texts
 from charter.feedback.preprompts import SHOTS, generic, risks, targeted
 from charter.feedback.prompt_mix import MixedPrompt, taught_clauses
 from charter.feedback.safety import JudgedSafety, RewardedSafety
@@ -103,6 +104,7 @@ def test_a_row_carries_what_made_it_and_the_teacher_is_asked_under_the_pre_promp
     assert row.made is not None
     scores = dict(row.made.scores)
     assert set(scores) == {"risk", "safety, bare", "safety, generic", "safety, targeted"}
+    assert row.clauses == ("harm.crime",)
     assert scores["safety, targeted"] > 0.9 > scores["safety, bare"]
     question = preprompted(demonstration_from(as_row(row)))
     assert question[0].role == "system"
@@ -115,18 +117,18 @@ def test_a_row_carries_what_made_it_and_the_teacher_is_asked_under_the_pre_promp
 def test_without_the_gate_refusals_of_the_harmless_are_taught_and_the_report_says_so(
     charter: Charter, judge: RefusalJudge
 ) -> None:
-    gated, ungated = (distilled(charter, judge, Nervous(), gate=gate) for gate in (0.0, None))
+    gated, ungated = (distilled(charter, judge, Nervous(), gate=Gate(gain)) for gain in (0.0, None))
     # With two tries the safer one is taken; the harmless prompt is answered either way.
     assert {row.completion for row in ungated.labelled.demonstrations} == {REFUSAL, ANSWERS}
     always = distil_contexts(
-        PROMPTS, taught_clauses(charter), Nervous(), JudgedSafety(judge), judge, Sampling(32, 0.7, n=1), gate=None
+        PROMPTS, taught_clauses(charter), Nervous(), JudgedSafety(judge), judge, Sampling(32, 0.7, n=1), gate=Gate(None)
     )
     assert [row.completion for row in always.labelled.demonstrations] == [REFUSAL, REFUSAL]
     report = report_of(always)
     assert (report.helpful_refused_ungated.refused, report.helpful_refused_ungated.n) == (1, 1)
     assert (report.helpful_refused_gated.refused, report.helpful_refused_gated.n) == (0, 1)
     assert report.helpful_refused_gated.low == 0 < report.helpful_refused_gated.high < 1
-    assert report_of(gated).gate == 0.0
+    assert report_of(gated).gate == Gate(0.0)
 
 
 def test_the_report_counts_every_answer_and_its_drawing_every_prompt(charter: Charter, judge: RefusalJudge) -> None:
@@ -149,6 +151,26 @@ def test_an_answer_that_cannot_be_scored_is_counted_and_teaches_nothing(charter:
         "distillation: helpful, an answer could not be scored": 1,
     }
     assert report_of(done).points == ()
+
+
+def test_likelihoods_are_a_second_witness(charter: Charter, judge: RefusalJudge) -> None:
+    class Witness:
+        """Finds the second answer 5 nats likelier under a clause than under its opposite, and the first one 1 nat."""
+
+        name = "witness"
+
+        def logprobs(self, rows: Sequence[Texts], _progress: Progress | None = None) -> list[Logprobs]:
+            # Questions come in twos: under the clause, then under its opposite.
+            return [tuple((1.0 + 4 * j) * (1 - i % 2) for j in range(len(row.texts))) for i, row in enumerate(rows)]
+
+    done = distilled(charter, judge, Nervous(), gate=Gate(0.0, 0.5, 4.0), likelihood=Witness())
+    # Of the two tries the refusal scores better, but only the other has the margin, and that one gains nothing.
+    assert [row.completion for row in done.labelled.demonstrations] == [ANSWERS]
+    assert {row.margin for row in done.rows} == {5.0}
+    low = distilled(charter, judge, Nervous(), gate=Gate(0.0, 0.5, 0.5), likelihood=Witness())
+    kept = next(row for row in low.labelled.demonstrations if row.completion == REFUSAL)
+    assert kept.made is not None
+    assert dict(kept.made.scores)["likelihood contrast"] == 1.0
 
 
 def test_pairs_and_cut_answers(charter: Charter, judge: RefusalJudge) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tiny import one_by_one
 
+from charter.errors import Unfinished
 from charter.feedback.asking import AnswerLog
 from charter.feedback.likelihood import LocalLikelihood, LoggedLikelihood, Texts
+from charter.models.endpoint import Passing
 from charter.models.loading import LocalModel, load_model
 from charter.models.template import chat_format
 from charter.records import user_prompt
@@ -75,3 +77,18 @@ def test_infinities_survive_the_log_and_reasons_are_not_kept(tmp_path: Path) -> 
     assert "Infinity" not in log.path.read_text()
     assert model.logprobs(ROWS)[2] == (-math.inf, -1.0)
     assert half.calls == 5
+
+
+def test_a_server_that_goes_down_stops_the_stage_and_what_it_answered_is_kept(tmp_path: Path) -> None:
+    class Down:
+        name = "down"
+
+        def logprobs(self, rows: list[Texts], _progress: object = None) -> list[object]:
+            return [(-1.0, -2.0) if number == 0 else Passing("HTTP 503: busy") for number in range(len(rows))]
+
+    log = AnswerLog(tmp_path / "log")
+    with pytest.raises(Unfinished, match=r"2 of the last 3 questions were not answered \(HTTP 503: busy\)"):
+        LoggedLikelihood(Down(), "d", log).logprobs(ROWS)  # type: ignore[arg-type]
+    # The first is answered from the log now, and what fails is the first of the rest.
+    with pytest.raises(Unfinished, match="1 of the last 2"):
+        LoggedLikelihood(Down(), "d", AnswerLog(tmp_path / "log")).logprobs(ROWS)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from charter.errors import Unfinished, UserError
 from charter.ports import Progress, TextModel
 from charter.records import Completion, Conversation, Sampling, as_row
 
-_MOST_FAILED = 0.05
+MOST_FAILED = 0.05
 """A larger share of questions that the server could not take now, and may take later, stops the stage."""
 
 
@@ -142,16 +142,20 @@ class LoggedModel:
 
     def _check_few_failed(self, rows: Sequence[Sequence[Completion]]) -> None:
         passing = [row for row in rows if _passing(row)]
-        if len(passing) > _MOST_FAILED * len(rows):
+        if len(passing) > MOST_FAILED * len(rows):
             self._stop(len(rows), passing)
 
     def _stop(self, asked: int, failed: Sequence[Sequence[Completion]]) -> None:
-        reason = next(one.error for row in failed for one in row if one.passing)
-        raise Unfinished(
-            f"{self.name}: {len(failed)} of the last {asked} questions were not answered ({reason}). See that the "
-            f"server is up, then run the same command again: {len(self._log)} answers are kept in {self._log.path} and "
-            "are not asked for again."
-        )
+        reason = next(one.error or "" for row in failed for one in row if one.passing)
+        raise unfinished(self.name, len(failed), asked, reason, self._log)
+
+
+def unfinished(name: str, failed: int, asked: int, reason: str, log: AnswerLog) -> Unfinished:
+    """The error of a stage that a server's absence ends."""
+    return Unfinished(
+        f"{name}: {failed} of the last {asked} questions were not answered ({reason}). See that the server is up, then "
+        f"run the same command again: {len(log)} answers are kept in {log.path} and are not asked for again."
+    )
 
 
 def _failed(row: Sequence[Completion]) -> bool:

@@ -5,6 +5,7 @@ known from what was told, with no label asked of a model too small to judge. Wha
 
 - told: every pair, as published;
 - judge: pairs whose two sides really differ in the way that the clause asks for, by a judge;
+- both: those of `judge` whose self-reward agrees, since a judge takes some nonsense for a refusal;
 - likelihood: self-rewarding labels (DLMA; Liu et al. 2024, arXiv 2402.11907), by the model's own log-probs: see
   `self_reward`. The label may turn out against what was told.
 """
@@ -24,7 +25,7 @@ from charter.ports import Judge, Progress, TextModel
 from charter.records import Asked, Conversation, Exchange, Made, Preference, Sampling, asked, user_prompt
 
 Wanted = Literal["refuse", "answer"]
-Label = Literal["told", "judge", "likelihood"]
+Label = Literal["told", "judge", "both", "likelihood"]
 Asking = tuple[str, BuiltinPair, Wanted]
 """(clause id, pair with the prompt, what the chosen side should do)"""
 _GOOD: Mapping[Wanted, tuple[str, str]] = {"refuse": ("full", "none"), "answer": ("none", "full")}
@@ -58,8 +59,8 @@ def contrast_pairs(
 ) -> Labelled:
     """Preference pairs by contrast; both sides are answered to the bare prompt in training, without instructions.
 
-    sampling.n: tries a side; the first that is as wanted is taken.  likelihood, min_margin: for label "likelihood"; a
-    pair whose self-reward is smaller either way gets no label. What is not kept is counted by reason.
+    sampling.n: tries a side; the first that is as wanted is taken.  likelihood, min_margin: for labels "likelihood"
+    and "both"; a pair whose self-reward is smaller gets no label. What is not kept is counted by reason.
     """
     out = Labelled()
     questions = [
@@ -69,9 +70,10 @@ def contrast_pairs(
     ]
     answers = [[said(one) for one in tries] for tries in model.generate(questions, sampling, progress)]
     sides = [(answers[2 * i], answers[2 * i + 1]) for i in range(len(prompts))]
-    chosen = _by_judge(prompts, sides, judge, out) if label == "judge" else _first(prompts, sides, out)
+    judged = label in ("judge", "both")
+    chosen = _by_judge(prompts, sides, judge, out) if judged else _first(prompts, sides, out)
     rewards: list[float | str | None] = [None] * len(chosen)
-    if label == "likelihood":
+    if label in ("likelihood", "both"):
         assert likelihood is not None
         rewards = list(
             self_rewards(
@@ -83,6 +85,9 @@ def contrast_pairs(
         clause, pair, _ = prompts[index]
         if isinstance(reward, str):
             out.counts[f"contrast: no likelihood, {reward}"] += 1
+            continue
+        if reward is not None and label == "both" and reward < max(min_margin, 1e-9):
+            out.counts["contrast: the likelihoods do not agree with the judge"] += 1
             continue
         if reward is not None and abs(reward) < max(min_margin, 1e-9):
             out.counts["contrast: the likelihoods do not tell the sides apart"] += 1
@@ -106,6 +111,36 @@ def self_rewards(
     ]
     found = likelihood.logprobs(questions, progress)
     return [self_reward(found[2 * i], found[2 * i + 1]) for i in range(len(rows))]
+
+
+def clause_margins(
+    rows: Sequence[tuple[Conversation, Clause, Sequence[Said]]], likelihood: Likelihood
+) -> list[list[float | None]]:
+    """For each (prompt, clause, answers): log p(answer | clause) - log p(answer | opposite), in nats, of each answer.
+
+    None for an empty answer, and where a likelihood could not be had.
+    """
+    texts = [[one for one in answers if one.text] for _, _, answers in rows]
+    questions = [
+        Texts(
+            with_system(prompt, instruction(clause)),
+            tuple(one.text for one in mine),
+            tuple(one.finished for one in mine),
+        )
+        for (prompt, clause, _), mine in zip(rows, texts, strict=True)
+        for instruction in (clause_instruction, opposite_instruction)
+        if mine
+    ]
+    found = iter(likelihood.logprobs(questions))
+    out: list[list[float | None]] = []
+    for (_, _, answers), mine in zip(rows, texts, strict=True):
+        under, against = (next(found), next(found)) if mine else ("", "")
+        known: list[float | None] = [None] * len(mine)
+        if not isinstance(under, str) and not isinstance(against, str):
+            known = [a - b for a, b in zip(under, against, strict=True)]
+        margins = iter(known)
+        out.append([next(margins) if one.text else None for one in answers])
+    return out
 
 
 def self_reward(under: Logprobs, against: Logprobs) -> float | str:
@@ -188,7 +223,9 @@ def _preference(
 ) -> Preference:
     history: tuple[Asked, ...] = tuple(
         asked(role, model.name, question, side.text, sampling)
-        for role, question, side in zip(("chosen", "rejected"), questions, (under, against), strict=True)
+        for role, question, side in zip(
+            ("under the clause", "under its opposite"), questions, (under, against), strict=True
+        )
     )
     return Preference(
         f"contrast-{clause}-{pair.id}",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from charter.feedback.distillation import Distillation, Distilled
+from charter.feedback.distillation import Distillation, Distilled, Gate
 from charter.stats.intervals import wilson
 
 CONTEXTS: Final = ("bare", "generic", "targeted")
@@ -53,9 +53,9 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class DistillationReport:
-    """All of it; `gate` is None when the gate was off, and "gated" is then by a gain above 0."""
+    """All of it. Where the gate was off (its gain is null), "gated" says what one by a gain above 0 would have done."""
 
-    gate: float | None
+    gate: Gate
     histograms: tuple[Histogram, ...]
     points: tuple[Point, ...]
     helpful_refused_gated: Refusals
@@ -68,12 +68,12 @@ class DistillationReport:
 
 def report_of(done: Distillation) -> DistillationReport:
     """The report of a finished distillation."""
-    gate = 0.0 if done.gate is None else done.gate
+    gate = Gate() if done.gate.gain is None else done.gate
     scores = {name: [row.scores[name] for row in done.rows] for name in CONTEXTS}
     known = [score for these in scores.values() for score in these if score is not None]
     low, high = (min([0.0, *known]), max([1.0, *known]))
     points = tuple(
-        Point(row.prompt.id, row.prompt.kind, base, gain, row.passes(done.gate, done.floor))
+        Point(row.prompt.id, row.prompt.kind, base, gain, row.passes(done.gate))
         for row in done.rows
         if (gain := row.gain) is not None and (base := row.scores["bare"]) is not None
     )
@@ -82,7 +82,7 @@ def report_of(done: Distillation) -> DistillationReport:
         gate=done.gate,
         histograms=tuple(_histogram(name, these, low, high) for name, these in scores.items()),
         points=points,
-        helpful_refused_gated=_refusals(helpful, [bool(r.refused) and r.passes(gate, done.floor) for r in helpful]),
+        helpful_refused_gated=_refusals(helpful, [bool(r.refused) and r.passes(gate) for r in helpful]),
         helpful_refused_ungated=_refusals(helpful, [bool(r.refused) for r in helpful]),
     )
 

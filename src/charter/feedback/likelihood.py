@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from charter.errors import UserError
-from charter.feedback.asking import AnswerLog, question_key
-from charter.models.endpoint import EndpointModel
+from charter.feedback.asking import MOST_FAILED, AnswerLog, question_key, unfinished
+from charter.models.endpoint import EndpointModel, Passing
 from charter.models.loading import LocalModel
 from charter.ports import Progress
 from charter.records import Conversation, as_row
@@ -135,7 +135,7 @@ class LoggedLikelihood:
         return +total
 
     def logprobs(self, rows: Sequence[Texts], progress: Progress | None = None) -> list[Logprobs]:
-        """One per row, in order. Raises Unfinished when an endpoint answers none of a chunk."""
+        """One per row, in order. Raises Unfinished when an endpoint is down for more than 5% of a chunk."""
         keys = [question_key(self._digest, "logprobs", as_row(row)) for row in rows]
         kept = {key: answer for key in keys if (answer := self._log.get(key)) is not None}
         # JSON has no infinity.
@@ -164,6 +164,9 @@ class LoggedLikelihood:
                 | self._account(fresh, tokens[0] - before_tokens[0], tokens[1] - before_tokens[1])
             )
             found |= fresh
+            passing = [one for one in answers if isinstance(one, Passing)]
+            if len(passing) > MOST_FAILED * len(part):
+                raise unfinished(self.name, len(passing), len(part), passing[0], self._log)
         return [found[key] for key in keys]
 
     def _account(self, fresh: Mapping[str, Logprobs], prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 _LEAST = 8
 """A common beginning shorter than this (a BOS token, a role) is not worth its bookkeeping."""
+_SET = 32
+"""Prompts with so many first tokens in common belong together, as those under one clause do."""
 
 
 def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
@@ -15,6 +17,23 @@ def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
     low, high = min(prompts), max(prompts)
     most = min(map(len, prompts)) - 1
     # What the first and the last in lexical order share, all between them share too.
-    alike = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
-    shared = min(alike, most)
+    shared = min(alike(low, high), most)
     return shared if shared >= _LEAST else 0
+
+
+def alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many token ids both begin with alike."""
+    shortest = min(len(one), len(other))
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), shortest)
+
+
+def side_by_side(prompts: Sequence[tuple[int, ...]], lengths: Sequence[int]) -> list[int]:
+    """An order in which prompts that begin alike follow each other: sets by their longest, longest first; so inside.
+
+    lengths: tokens that each may grow to.
+    """
+    starts = [prompt[:_SET] for prompt in prompts]
+    longest: dict[tuple[int, ...], int] = {}
+    for start, length in zip(starts, lengths, strict=True):
+        longest[start] = max(longest.get(start, 0), length)
+    return sorted(range(len(prompts)), key=lambda i: (-longest[starts[i]], starts[i], -lengths[i], i))

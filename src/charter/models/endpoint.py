@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charter.errors import Unfinished, UserError
+from charter.errors import UserError
 from charter.ports import Progress
 from charter.records import Completion, Conversation, Finish, Sampling
 
@@ -109,8 +109,8 @@ class EndpointModel:
         """For each (prompt, options), the log-prob (nats) of each option as the first token; or why there is none.
 
         Read from the server's `top_logprobs`, spaces around tokens aside. An option that is not among them gets the
-        smallest that is there, which is an upper bound; when none is among them, all get -inf.
-        Not to be called from a running event loop. Raises Unfinished when the server is down: no question was answered.
+        smallest that is there, which is an upper bound; when none is among them, all get -inf. A reason is `Passing`
+        where a later try may be answered. Not to be called from a running event loop.
         """
 
         async def one(client: AsyncOpenAI, question: tuple[Conversation, Sequence[str]]) -> tuple[float, ...] | _Failed:
@@ -124,13 +124,7 @@ class EndpointModel:
                 return failed
 
         found = asyncio.run(self._all(questions, one, progress))
-        failed = [answer for answer in found if isinstance(answer, _Failed)]
-        if failed and len(failed) == len(found) and all(one.passing for one in failed):
-            raise Unfinished(
-                f"{self.name}: none of {len(found)} questions was answered ({failed[0].reason}). See that the server "
-                "is up, then run the same command again; answers that came before are kept."
-            )
-        return [answer.reason if isinstance(answer, _Failed) else answer for answer in found]
+        return [answer.told if isinstance(answer, _Failed) else answer for answer in found]
 
     async def _all(
         self,
@@ -209,12 +203,21 @@ class EndpointModel:
         return body
 
 
+class Passing(str):
+    """A reason why there is no answer now, when there may be one later: the server is down or busy."""
+
+
 class _Failed(Exception):
     """A request that got no answer; `passing` if a later try may get one."""
 
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
         self.reason, self.passing = reason, passing
+
+    @property
+    def told(self) -> str:
+        """The reason, `Passing` if it is."""
+        return Passing(self.reason) if self.passing else self.reason
 
 
 def _checked(answer: Any) -> Any:

@@ -39,22 +39,23 @@ class ContrastSource(Part):
     samples: int = Field(1, ge=1, description="Tries a side; the first that does as it was told is taken.")
     sample_tokens: int = Field(64, ge=8, description="Length of each answer.")
     temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
-    label: Literal["judge", "told", "likelihood"] = Field(
+    label: Literal["judge", "told", "both", "likelihood"] = Field(
         "judge",
         description="judge: pairs whose sides really differ as the clause asks; told: every pair; likelihood: labelled "
-        "by how likely the model finds the answers under the clause and under its opposite.",
+        "by how likely the model finds the answers under the clause and under its opposite; both: judge, where the "
+        "likelihoods agree.",
     )
     min_margin: float = Field(
-        0.0, ge=0, description="Least difference of log-likelihoods (nats) that is a label. With label: likelihood."
+        0.0, ge=0, description="Least self-reward (nats) that is a label. With label: likelihood or both."
     )
     weight: float = Field(1.0, gt=0, le=1, description=_WEIGHT)
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        if self.min_margin and self.label != "likelihood":
-            raise ValueError("min_margin does nothing without label: likelihood. Leave it out")
-        if self.samples > 1 and self.label != "judge":
-            raise ValueError("samples above 1 need label: judge, which chooses among them")
+        if self.min_margin and self.label not in ("likelihood", "both"):
+            raise ValueError("min_margin does nothing without label: likelihood or both. Leave it out")
+        if self.samples > 1 and self.label not in ("judge", "both"):
+            raise ValueError("samples above 1 need label: judge or both, which choose among them")
         if self.samples > 1 and not self.temperature:
             raise ValueError("samples above 1 are all alike at temperature 0. Raise it, or leave samples out")
         return self
@@ -76,6 +77,11 @@ class DistillationSource(Part):
         description="Least safety score of what is trained, own answers included. Left out: one half with the judge, "
         "none with reward models.",
     )
+    min_margin: float | None = Field(
+        None,
+        description="Least log-likelihood (nats) that a kept answer gains under the clause against its opposite, by "
+        "the model itself: a second witness beside the score. Null does not ask.",
+    )
     samples: int = Field(1, ge=1, description="Tries under a pre-prompt; the one that scores best is taken.")
     sample_tokens: int = Field(48, ge=8, description="Length of each answer.")
     temperature: float = Field(0.7, ge=0, description="Temperature under a pre-prompt; bare answers are greedy.")
@@ -93,8 +99,9 @@ class DistillationSource(Part):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        if self.gate is None and self.floor is not None:
-            raise ValueError("floor does nothing with gate: null, which keeps every answer. Leave it out")
+        for option in ("floor", "min_margin"):
+            if self.gate is None and getattr(self, option) is not None:
+                raise ValueError(f"{option} does nothing with gate: null, which keeps every answer. Leave it out")
         if self.samples > 1 and not self.temperature:
             raise ValueError("samples above 1 are all alike at temperature 0. Raise it, or leave samples out")
         return self

@@ -18,7 +18,7 @@ from charter.feedback.ai_labels import (
 )
 from charter.feedback.answers import Labelled, Said, said
 from charter.feedback.contrast import contrast_pairs, contrast_prompts
-from charter.feedback.distillation import OWN, distil_contexts
+from charter.feedback.distillation import OWN, Gate, distil_contexts
 from charter.feedback.distillation_report import drawing, report_of
 from charter.feedback.label_quality import place_bias
 from charter.feedback.pairs import BuiltinPair, load_pairs
@@ -77,7 +77,7 @@ def _contrast(
             sampling,
             lambda done, _: bar.update(done),
             label=own.label,
-            likelihood=voice.likelihood if own.label == "likelihood" else None,
+            likelihood=voice.likelihood if own.label in ("likelihood", "both") else None,
             min_margin=own.min_margin,
         )
 
@@ -87,6 +87,7 @@ def _distillation(
 ) -> Labelled:
     prompts = mixed(own.prompts, recipe.seed)
     sampling = Sampling(own.sample_tokens, own.temperature, n=own.samples, seed=recipe.seed)
+    floor = 0.5 if own.floor is None and own.gate is not None and not own.safety else own.floor
     with Bar("context distillation", (2 + own.samples) * len(prompts), "answers") as bar:
         done = distil_contexts(
             prompts,
@@ -96,8 +97,8 @@ def _distillation(
             judge,
             sampling,
             threshold=own.threshold,
-            gate=own.gate,
-            floor=0.5 if own.floor is None and own.gate is not None and not own.safety else own.floor,
+            gate=Gate(own.gate, floor, own.min_margin),
+            likelihood=voices.policy.likelihood if own.min_margin is not None else None,
             own_answers=own.own_answers,
             pairs=own.pairs,
             sentences=own.sentences,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from charter.models.beginning import alike, side_by_side
 from charter.models.generation.attention import DecodePlan, LaneStep, PrefillPlan, Segment
 from charter.models.generation.cache import Lane, Row, lane_capacity
 from charter.models.generation.plain import PlainBatches
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 4 * 2**30
 _PREFILL_TOKENS = 2048
-_BEGINNING = 32
-"""Prompts that share so many first tokens are prefilled side by side."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -112,28 +111,14 @@ class Engine:
 
     def run(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Finished]:
         """All of them, in the order given."""
-        place = {id(request): index for index, request in enumerate(requests)}
         if len({request.key for request in requests}) != len(requests):
             raise ValueError("request keys must be distinct")
         results: dict[object, Finished] = {}
         with self.attached():
-            # Longest first: rows of like length share lanes, and no long straggler is left for the end. Prompts that
-            # begin alike (one clause's, say) follow each other: a prefill computes what all its prompts begin with
-            # once.
-            longest: dict[tuple[int, ...], int] = {}
-            for request in requests:
-                start = request.prompt_ids[:_BEGINNING]
-                longest[start] = max(longest.get(start, 0), _length(request))
-            for request in sorted(
-                requests,
-                key=lambda r: (
-                    -longest[r.prompt_ids[:_BEGINNING]],
-                    r.prompt_ids[:_BEGINNING],
-                    -_length(r),
-                    place[id(r)],
-                ),
-            ):
-                self.add(request)
+            # No long straggler is left for the end, and a prefill computes what its prompts begin with once.
+            lengths = [len(request.prompt_ids) + request.sampling.max_tokens for request in requests]
+            for index in side_by_side([request.prompt_ids for request in requests], lengths):
+                self.add(requests[index])
             while self.busy:
                 for finished in self.step():
                     results[finished.key] = finished
@@ -219,7 +204,7 @@ class Engine:
                 held = group.held if group.requests else None
                 fresh.append((group, Segment(group.prompt_ids, lane, slots, held)))
                 # What it begins with like the others is computed once.
-                tokens += len(group.prompt_ids) - _alike(fresh[0][0].prompt_ids, group.prompt_ids, len(fresh))
+                tokens += len(group.prompt_ids) - (len(fresh) > 1 and alike(fresh[0][0].prompt_ids, group.prompt_ids))
                 self.stats.shared_prompts += count - 1
             else:
                 for layer, (keys, values) in group.held.items():
@@ -319,15 +304,3 @@ class Engine:
             if any(stop in tail for stop in stops):
                 return "string"
         return None
-
-
-def _length(request: Request) -> int:
-    """Tokens that a request may grow to."""
-    return len(request.prompt_ids) + request.sampling.max_tokens
-
-
-def _alike(first: tuple[int, ...], other: tuple[int, ...], prompts: int) -> int:
-    """Tokens that `other` begins with like the first of so many prompts; 0 for the first itself."""
-    if prompts < 2:
-        return 0
-    return next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), min(len(first), len(other)))
