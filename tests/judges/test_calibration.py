@@ -9,6 +9,7 @@ import pytest
 from charter.judges.calibration import agreement, calibrate, calibration_from, judge_agreement
 from charter.judges.strings import string_match
 from charter.records import Exchange, Score, user_prompt
+from charter.stats.imperfect import Errors
 
 
 class _ByLength:
@@ -66,3 +67,37 @@ def test_the_shipped_measurement_is_consistent() -> None:
 def test_string_matching_is_what_it_says() -> None:
     assert string_match("I’m sorry, no.")
     assert not string_match("Boil the eggs for six minutes.")
+
+
+class _HarmByLength(_ByLength):
+    """Its score is a chance of harm."""
+
+    labels = ("safe", "harmful")
+
+    def score(self, rows: Sequence[Exchange]) -> list[Score]:
+        chances = [min(1.0, len(row.completion) / 10) for row in rows]
+        return [
+            Score(row.id, self.name, label="harmful" if chance > 0.5 else "safe", score=chance)
+            for row, chance in zip(rows, chances, strict=True)
+        ]
+
+
+def test_two_labels_have_an_area_and_slices_add_up() -> None:
+    texts = ["abcdefgh", "abc", "abcdefg", "ab"]
+    human = ["harmful", "safe", "safe", "harmful"]
+    rows = [Exchange(str(i), user_prompt("q"), text) for i, text in enumerate(texts)]
+    found = calibrate(_HarmByLength(), rows, human, slices=["a", "a", "b", None])
+    assert found.auc is not None
+    assert found.auc.value == pytest.approx(2 / 4)  # 8 beats 3 and 7, 2 beats neither
+    assert {name: (one.n, one.accuracy) for name, one in found.slices.items()} == {"a": (2, 1.0), "b": (1, 0.0)}
+    assert calibration_from(found.as_json()) == found
+    with pytest.raises(ValueError, match="slices"):
+        calibrate(_HarmByLength(), rows, human, slices=["a"])
+
+
+def test_errors_of_an_event_are_counted_from_the_table() -> None:
+    human = ["full", "full", "partial", "none", "none", "none"]
+    judged = ["full", "partial", "none", "none", "none", "full"]
+    found = agreement("x", human, judged, ("full", "partial", "none"))
+    assert found.errors({"full"}) == Errors(1, 2, 3, 4)
+    assert found.errors({"full", "partial"}) == Errors(2, 3, 2, 3)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from charter.cli import main
+from charter.judges.calibration import judge_agreement
 
 ROWS = [
     {
@@ -64,11 +65,29 @@ def test_score_keeps_order_ids_and_unknown_fields(tmp_path: Path, run: Callable[
     assert done.stdout == ""
 
 
-def test_calibrate_reads_standard_input(run: Callable[..., Done]) -> None:
+def test_calibrate_reads_standard_input_and_keeps_what_it_found(
+    run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARTER_CACHE", str(tmp_path))
     done = run("calibrate", "--judge", "refusal", "--in", "-", stdin="".join(json.dumps(row) + "\n" for row in ROWS))
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["n"], found["unscored"], found["accuracy"], found["kappa"]) == (2, 1, 1.0, 1.0)
+    kept = judge_agreement("refusal")
+    assert kept is not None
+    assert kept.as_json() == found
+
+
+def test_calibrate_by_slice(run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARTER_CACHE", str(tmp_path))
+    rows = [{**row, "language": language} for row, language in zip(ROWS, ("en", "de", "de"), strict=True)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    done = run("calibrate", "--judge", "refusal", "--in", "-", "--slice-by", "language", "--no-keep", stdin=text)
+    assert done.code == 0, done.stderr
+    slices = json.loads(done.stdout)["slices"]
+    assert [(name, one["n"], one["unscored"]) for name, one in slices.items()] == [("en", 1, 0), ("de", 1, 1)]
+    assert not (tmp_path / "judges").exists()
+    assert run("calibrate", "--judge", "refusal", "--in", "-", "--slice-by", "tongue", stdin=text).code == 2
 
 
 def test_bad_input_is_exit_two_and_nothing_is_written(tmp_path: Path, run: Callable[..., Done]) -> None:

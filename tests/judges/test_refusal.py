@@ -10,7 +10,9 @@ import torch
 
 from charter.errors import UserError
 from charter.judges import refusal
-from charter.judges.refusal import LABELS, WEIGHTS, RefusalJudge, asked_of, feature_names
+from charter.judges import embedded
+from charter.judges.embedded import WEIGHTS, names_digest
+from charter.judges.refusal import LABELS, RefusalJudge, asked_of, feature_names
 from charter.judges.refusal_features import lexical, lexical_names, opening_of
 from charter.judges.registry import judge, judge_names
 from charter.records import Exchange, Message, user_prompt
@@ -121,10 +123,10 @@ def test_the_last_user_message_is_what_was_asked() -> None:
 def test_weights_are_small_and_belong_to_their_meta(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert (WEIGHTS / "refusal.safetensors").stat().st_size < 1_000_000
     meta = json.loads((WEIGHTS / "refusal.json").read_text())
-    assert meta["features"] == feature_names()
+    assert meta["features_sha256"] == names_digest(feature_names())
     (tmp_path / "refusal.safetensors").write_bytes((WEIGHTS / "refusal.safetensors").read_bytes() + b" ")
     (tmp_path / "refusal.json").write_text(json.dumps(meta))
-    monkeypatch.setattr(refusal, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(embedded, "WEIGHTS", tmp_path)
     refusal._shipped.cache_clear()
     try:
         with pytest.raises(UserError, match="do not belong together"):

@@ -58,6 +58,7 @@ def eval_(
 
     Example: charter eval smollm2 --suites harmful_requests,knowledge --log-dir runs/eval
     """
+    from charter.evaluation.corrections import corrected_summary
     from charter.evaluation.results import read_outcomes
     from charter.evaluation.sides import measure, suites_named
     from charter.evaluation.summary import summarise
@@ -67,7 +68,7 @@ def eval_(
     if as_json:
         typer.echo(
             json.dumps(
-                {"logs": [str(path) for path in paths], "metrics": [row.as_row() for row in summaries]}, indent=1
+                {"logs": [str(path) for path in paths], "metrics": [row.as_row() | {"corrected": corrected_summary(row)} for row in summaries]}, indent=1
             )
         )
         return
@@ -85,7 +86,7 @@ def eval_(
         table.add_row(row.suite, row.metric, str(row.n), _percent(row.value), interval, str(row.unscored))
     console = Console()
     console.print(table)
-    say_judges(console, {row.judge for row in summaries})
+    say_judges(console, summaries)
     for path in paths:
         console.print(f"log: {path}", style="dim", soft_wrap=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_JudgeName = Annotated[str, typer.Option("--judge", help="The judge's name, such as refusal.")]
+_JudgeName = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="NAME",
+        help="refusal, harm, rubric, rubric:MODEL, llama-guard:MODEL, granite-guardian:MODEL, wildguard:MODEL or "
+        "reward:FOLDER.",
+    ),
+]
 _Input = Annotated[
     str, typer.Option("--in", help="JSONL with id, prompt or messages, completion; - reads standard input.")
 ]
@@ -32,7 +41,7 @@ def score(
     out: Annotated[str, typer.Option("--out", help="Where to write the scored rows; - writes standard output.")] = "-",
 ) -> None:
     """Score each row: adds label, score in [0, 1] and judge, or the reason why the row is unscored."""
-    from charter.judges.registry import judge as load
+    from charter.evaluation.judges import named_judge as load
 
     rows = read_rows(source)
     exchanges = [_exchange(row, where) for where, row in rows]
@@ -54,13 +63,27 @@ def score(
 
 
 @app.command(epilog="Example: charter judge calibrate --judge refusal --in labelled.jsonl")
-def calibrate(judge: _JudgeName, source: _Input) -> None:
-    """Compare a judge with people's labels in the field "human": accuracy, kappa, confusion and intervals as JSON."""
+def calibrate(
+    judge: _JudgeName,
+    source: _Input,
+    slice_by: Annotated[str, typer.Option(metavar="KEY", help="The field that names a row's slice.")] = "slice",
+    keep: Annotated[
+        bool, typer.Option(help="Keep the numbers with the judge: they are shown beside all its later scores.")
+    ] = True,
+) -> None:
+    """Compare a judge with people's labels in the field "human": accuracy, kappa, confusion and intervals as JSON.
+
+    Where rows have the field "slice", the same for each slice. The numbers are kept with the judge, on this machine.
+    """
+    from charter.evaluation.judges import named_judge as load
     from charter.judges.calibration import calibrate as measure
-    from charter.judges.registry import judge as load
+    from charter.judges.calibration import keep_calibration
+    from charter.judges.registry import judge_digest
 
     rows = read_rows(source)
     exchanges = [_exchange(row, where) for where, row in rows]
+    if slice_by != "slice" and not any(slice_by in row for _, row in rows):
+        raise UserError(f'No row has the field "{slice_by}", so there is nothing to slice by.')
     chosen = load(judge)
     labels: tuple[str, ...] = tuple(getattr(chosen, "labels", ()))
     human = []
@@ -71,7 +94,11 @@ def calibrate(judge: _JudgeName, source: _Input) -> None:
                 f'{where}: the field "human" must hold a label of this judge ({", ".join(labels)}); got {label!r}.'
             )
         human.append(label)
-    print(json.dumps(measure(chosen, exchanges, human, measured_on=source).as_json(), ensure_ascii=False))
+    slices = [None if row.get(slice_by) is None else str(row[slice_by]) for _, row in rows]
+    found = measure(chosen, exchanges, human, measured_on=Path(source).name if source != "-" else "", slices=slices)
+    print(json.dumps(found.as_json(), ensure_ascii=False))
+    if keep:
+        print(f"kept with the judge: {keep_calibration(found, judge_digest(chosen.name))}", file=sys.stderr)
 
 
 def _exchange(row: Mapping[str, Any], where: str) -> Exchange:

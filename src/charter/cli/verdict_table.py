@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from charter.evaluation.compare import Comparison
     from charter.evaluation.regression import Regression
+    from charter.evaluation.summary import Summary
 
 
 def show(regression: Regression) -> None:
@@ -32,18 +34,20 @@ def show(regression: Regression) -> None:
         console.print(Text(visible(f"{finding.sentence()}."), style="red" if finding.alarm else ""))
     for note in regression.notes:
         console.print(Text(visible(f"{note}."), style="yellow"))
-    say_judges(console, {row.judge for row in regression.rows})
+    say_judges(console, regression.rows)
     result = regression.result
     colour = {"pass": "green", "regressed": "red", "inconclusive": "yellow"}[result.verdict]
     console.print(f"Verdict: [bold {colour}]{result.verdict}[/] ({escape(visible(result.reason))})", highlight=False)
 
 
-def say_judges(console: Any, judges: Iterable[str | None]) -> None:
-    """The measured agreement of every judge whose scores were shown."""
-    from charter.evaluation.summary import agreement_text
+def say_judges(console: Any, rows: Sequence[Comparison] | Sequence[Summary]) -> None:
+    """The measured agreement of every judge whose scores were shown, and the rates corrected for its errors."""
+    from rich.markup import escape
 
-    for name in sorted(name for name in judges if name):
-        console.print(agreement_text(name), highlight=False, soft_wrap=True)
+    from charter.evaluation.corrections import judge_remarks
+
+    for remark in judge_remarks(rows):
+        console.print(escape(remark), highlight=False, soft_wrap=True)
 
 
 def _table(regression: Regression) -> Table:

@@ -11,7 +11,7 @@ from typing import Final
 
 from charter.evaluation.compare import Comparison
 from charter.evaluation.regression import Regression
-from charter.evaluation.summary import agreement_text
+from charter.evaluation.corrections import judge_remarks
 
 MARKER: Final = "<!-- charter-regress -->"
 """First line of the comment: by it a workflow finds the comment to replace."""
@@ -49,7 +49,7 @@ def markdown(regression: Regression) -> str:
     worsened = sum(flip.worsened for flip in regression.flips)
     lines += ["", f"Flipped: {worsened} for the worse, {len(regression.flips) - worsened} for the better."]
     remarks = [finding.sentence() for finding in regression.slices] + list(regression.notes)
-    remarks += [agreement_text(name) for name in sorted({row.judge for row in regression.rows if row.judge})]
+    remarks += judge_remarks(regression.rows)
     if remarks:
         lines += ["", "<details><summary>Slices, remarks, judges</summary>", ""]
         lines += [f"- {_plain(remark)}" for remark in remarks[:SHOWN]]

@@ -161,7 +161,7 @@ def _run(
                 notification=False,
                 max_samples=total,
                 seed=seed,
-                metadata={"charter": settings},
+                metadata={"charter": settings, "judge_agreement": _agreement(judge)},
                 # One sample that cannot be answered is one unscored sample, not the end of the suite.
                 fail_on_error=False,
             )
@@ -175,6 +175,14 @@ def _run(
             raise Unfinished(f'The suite "{suite}" could not be finished on {model.name}: {why}')
         _refuse_all_failed(logs[0].samples or [], suite, model.name)
         os.replace(_local(logs[0].location), path)
+
+
+def _agreement(judge: str | None) -> dict[str, Any] | None:
+    """The judge's measured agreement with people, to stand in the log beside its scores; null where there is none."""
+    from charter.judges.calibration import judge_agreement
+
+    found = judge_agreement(judge) if judge is not None else None
+    return None if found is None else found.as_json()
 
 
 def _refuse_all_failed(samples: Sequence[Any], suite: str, name: str) -> None:

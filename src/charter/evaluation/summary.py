@@ -59,6 +59,8 @@ def agreement_text(judge: str) -> str:
     text = f"Judge {judge}: agrees with people on {_interval(found.accuracy, found.accuracy_low, found.accuracy_high)}"
     if found.kappa is not None and found.kappa_low is not None and found.kappa_high is not None:
         text += f", κ {found.kappa:.2f} ({found.kappa_low:.2f} to {found.kappa_high:.2f})"
+    if found.auc is not None:
+        text += f", AUC {found.auc.value:.2f} ({found.auc.low:.2f} to {found.auc.high:.2f})"
     return f"{text}, n {found.n}{f', measured on {found.measured_on}' if found.measured_on else ''}."
 
 

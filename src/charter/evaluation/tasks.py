@@ -18,6 +18,7 @@ from inspect_ai.solver import TaskState, generate
 
 from charter.errors import UserError
 from charter.evaluation.judging import BatchingJudge
+from charter.evaluation.metrics import PASSING_LABELS
 from charter.evaluation.provider import conversation_of_chat
 from charter.evaluation.suites.checks import check_answer, check_instruction
 from charter.evaluation.suites.samples import Sample, load_suite, suite_digest
@@ -44,15 +45,6 @@ SPECS: Final[Mapping[str, SuiteSpec]] = MappingProxyType(
         "knowledge": SuiteSpec(16, ("knowledge",)),
     }
 )
-
-PASSING_LABELS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "harmful_refused": frozenset({"full"}),
-        "harmful_refused_at_all": frozenset({"full", "partial"}),
-        "benign_answered": frozenset({"none"}),
-    }
-)
-"""Judged metrics: the refusal labels that count as 1."""
 
 JUDGED_METRICS: Final = {metric: spec.judge for spec in SPECS.values() if spec.judge for metric in spec.metrics}
 
@@ -203,9 +195,9 @@ def shared_judge(name: str) -> BatchingJudge:
     """The one batching judge of that name in this process: scorers of one suite share its answers."""
 
     def make() -> Judge:
-        from charter.judges.registry import judge
+        from charter.evaluation.judges import named_judge
 
-        made: Judge = judge(name)
+        made: Judge = named_judge(name)
         return made
 
     return BatchingJudge(make, name)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from charter.evaluation.compare import Comparison
+from charter.evaluation.corrections import corrected_row
 from charter.evaluation.gate import GateResult
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -16,7 +17,8 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[str, Any]:
     """{"verdict", "reason", "metrics": [...]}: one row per comparison (slices too), named as in report.json.
 
-    Rows that the gate decided on carry its verdict, reason and the Holm-adjusted p; the others null. A gated metric
+    Rows that the gate decided on carry its verdict, reason and the Holm-adjusted p; the others null. `corrected` is what
+    a judged metric's rates are once its judge's measured errors are taken out, null where that is not known. A gated metric
     that was not measured has a row of nulls with its reason.
     """
     rows = []
@@ -28,6 +30,7 @@ def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[s
                 "verdict": decision.verdict if decision else None,
                 "reason": decision.reason if decision else None,
                 "adjusted_p": decision.adjusted_p if decision else None,
+                "corrected": corrected_row(comparison),
             }
         )
     empty: dict[str, Any] = dict.fromkeys(
@@ -35,7 +38,7 @@ def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[s
     )
     for decision in result.decisions:
         if decision.comparison is None:
-            missing = {"name": decision.metric, "n": 0, "p": None, "unscored": 0, "adjusted_p": None}
+            missing = {"name": decision.metric, "n": 0, "p": None, "unscored": 0, "adjusted_p": None, "corrected": None}
             rows.append(empty | missing | {"verdict": decision.verdict, "reason": decision.reason})
     return {"verdict": result.verdict, "reason": result.reason, "metrics": rows}
 

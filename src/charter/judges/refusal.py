@@ -9,25 +9,20 @@ machine-readable, in `weights/refusal.json`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from charter.errors import UserError
+from charter.judges.embedded import load_head
 from charter.judges.refusal_features import closing_of, lexical, lexical_names, opening_of, plain, sentences_of
 from charter.models.embedding import Embedder, embedder
 from charter.records import Conversation, Exchange, Score
 
 LABELS: Final = ("full", "partial", "none")
-WEIGHTS: Final = Path(__file__).parent / "weights"
 _COSINES: Final = ("prompt_opening", "prompt_closing", "opening_closing")
 
 
@@ -75,18 +70,7 @@ def head_logits(weights: dict[str, Tensor], features_ND: Tensor) -> Tensor:
 
 @cache
 def _shipped() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The head's weights and its meta. Raises UserError when the files are absent or do not belong together."""
-    path, about = WEIGHTS / "refusal.safetensors", WEIGHTS / "refusal.json"
-    try:
-        meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{WEIGHTS}: the refusal judge's weights cannot be read ({error}). Reinstall charter."
-        ) from None
-    if digest != meta["weights_sha256"] or meta["features"] != feature_names():
-        raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
-    return load_file(path), meta
+    return load_head("refusal", feature_names())
 
 
 class RefusalJudge:

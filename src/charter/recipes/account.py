@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from charter import __version__
 from charter.document import Charter, Clause
 from charter.evaluation import suite_digest
 from charter.evaluation.compare import Comparison, compare
+from charter.evaluation.corrections import judge_remarks
 from charter.evaluation.gate import GateResult, MetricGate
 from charter.evaluation.results import Outcome
 from charter.judges.calibration import Calibration, judge_agreement
@@ -149,7 +151,8 @@ def _judges(comparisons: Sequence[Comparison]) -> tuple[JudgeRow, ...]:
         if measured is None:
             rows.append(JudgeRow(name, metrics, note="no measured agreement is stored with this judge"))
             continue
-        rows.append(_judge_row(name, metrics, measured))
+        remarks = [text for text in judge_remarks([row for row in comparisons if row.judge == name]) if "corrected" in text]
+        rows.append(replace(_judge_row(name, metrics, measured), note=" ".join(remarks)))
     return tuple(rows)
 
 

@@ -13,7 +13,7 @@ from charter.evaluation import suite_digest
 from charter.evaluation.gate import GateResult
 from charter.evaluation.results import Outcome, read_outcomes
 from charter.feedback.formats import is_file
-from charter.judges.registry import judge
+from charter.judges.registry import judge, judge_digest
 from charter.models.loading import load_model, model_digest, named_digest, resolve
 from charter.progress import Bar
 from charter.recipes.account import write_account
@@ -22,7 +22,7 @@ from charter.recipes.file_source import source_digest
 from charter.recipes.preference_accuracy import held_out_accuracy
 from charter.recipes.preflight import check_clauses, check_recipe
 from charter.recipes.recipe import Recipe, load_recipe
-from charter.recipes.rewards import aims_of, judge_digest, reward_digest, with_stages
+from charter.recipes.rewards import aims_of, reward_digest, with_stages
 from charter.recipes.train_stage import call_all, dismiss_all, run_train_stage, take_part
 from charter.recipes.verdict import comparisons_of, rules_of
 from charter.records import preference_from, read_jsonl
@@ -127,7 +127,7 @@ class _Alignment:
             "limit": recipe.limit,
             # Decoding is greedy: the seed only draws the samples of a limited run.
             "seed": recipe.seed if recipe.limit else None,
-            "judge": judge_digest(),
+            "judge": judge_digest("refusal"),
         }
         return self.run.stage(name, config, work)
 
@@ -150,7 +150,7 @@ class _Alignment:
             "data": sources,
             "suites": self.suites,
             "seed": recipe.seed,
-            "judge": judge_digest() if needs_model(recipe.data) else None,
+            "judge": judge_digest("refusal") if needs_model(recipe.data) else None,
         }
         return self.run.stage("data", config, work)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from charter.errors import UserError
-from charter.judges.registry import judge, judge_names
+from charter.evaluation.judges import named_judge
+from charter.judges.registry import is_judge, judge_digest
 from charter.models.loading import named_digest
 from charter.ports import Reward
 from charter.store.runfolder import file_digest
@@ -80,8 +81,8 @@ def check_rewards(parts: Sequence[RewardPart], earlier: Collection[str] = ()) ->
             check_heads(part.folders, part.read)
         elif part.function is not None:
             function_named(part.function)
-        elif part.judge is not None and part.judge not in judge_names():
-            judge(str(part.judge))
+        elif part.judge is not None and not is_judge(part.judge):
+            named_judge(part.judge)
 
 
 def reward_digest(parts: Sequence[RewardPart]) -> str:
@@ -109,7 +110,7 @@ def _loaded(part: RewardPart) -> Reward:
         return RewardModel(part.folders, part.read, PENALTY if part.penalty is None else part.penalty)
     if part.function is not None:
         return FunctionReward(part.function, function_named(part.function))
-    return JudgeReward(judge(str(part.judge)))
+    return JudgeReward(named_judge(str(part.judge)))
 
 
 def _content(part: RewardPart) -> str:
@@ -122,11 +123,4 @@ def _content(part: RewardPart) -> str:
         spec = importlib.util.find_spec(part.function.partition(":")[0])
         origin = spec.origin if spec else None
         return file_digest(Path(origin)) if origin and Path(origin).is_file() else ""
-    return judge_digest()
-
-
-def judge_digest() -> str:
-    """sha256 of the refusal judge's weights, the only judge so far."""
-    from charter.judges.refusal import WEIGHTS
-
-    return file_digest(WEIGHTS / "refusal.safetensors")
+    return judge_digest(str(part.judge))

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from charter import __version__
 from charter.evaluation.compare import DESCRIPTIVE_BELOW
 from charter.evaluation.regression import Flip, Regression
-from charter.evaluation.summary import agreement_text
+from charter.evaluation.corrections import judge_remarks
 from charter.report import words
 from charter.report.html import asset, template
 
@@ -30,7 +30,7 @@ def regression_html(regression: Regression) -> str:
         "decisions": {id(d.comparison): d for d in result.decisions if d.comparison is not None},
         "groups": _groups(regression.flips),
         "worsened": sum(flip.worsened for flip in regression.flips),
-        "judges": [agreement_text(name) for name in sorted({row.judge for row in regression.rows if row.judge})],
+        "judges": judge_remarks(regression.rows),
         "ident": id,
         "small": DESCRIPTIVE_BELOW,
         "version": __version__,

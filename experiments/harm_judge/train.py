@@ -1,0 +1,187 @@
+"""Train the harm judge's heads, measure them by source, and write weights and meta into the package.
+
+    python experiments/harm_judge/train.py DATA_FOLDER [--cache FILE]
+
+DATA_FOLDER holds the development sets by name (see `data.py`). Nearly all of the time is embedding; `--cache` keeps the
+features for the next time. Everything is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from data import Row, gptfuzz, openai_rbr, requests, training_rows, xstest
+from judge_head import best_temperature, expected_calibration_error, fit_several, out_of_fold
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor
+
+from charter.judges.calibration import agreement
+from charter.judges.embedded import WEIGHTS, names_digest
+from charter.judges.harm import LABELS, REQUEST, harm_feature_names, harm_features, request_embeddings
+from charter.judges.refusal import features, head_logits
+from charter.judges.strings import string_match
+from charter.models.embedding import SHA256, embedder
+from charter.records import write_text
+from charter.stats.roc import auc
+
+WEIGHT = {"openai-rbr": 3.0, "pairs": 2.0}
+"""How much a row of a source counts; 1 where absent. Small, clean sources count more."""
+CHUNK = 256
+
+Cache = dict[str, Tensor]
+
+
+def _kept(keys: Sequence[str], cache: Cache, path: Path | None, make: object) -> Tensor:
+    """Rows by key from the cache, made in chunks where they are not there; the file is written after each chunk."""
+    todo = [i for i, key in enumerate(keys) if key not in cache]
+    for start in range(0, len(todo), CHUNK):
+        part = todo[start : start + CHUNK]
+        for i, row in zip(part, make(part), strict=True):  # type: ignore[operator]
+            cache[keys[i]] = row.clone()
+        print(f"embedded {start + len(part)} of {len(todo)}", file=sys.stderr, flush=True)
+        if path and (start // CHUNK) % 4 == 3:
+            save_file(cache, path)
+    return torch.stack([cache[key] for key in keys])
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def featurise(rows: Sequence[Row], cache: Cache, path: Path | None) -> tuple[Tensor, Tensor]:
+    """(features of the exchanges, embeddings of their requests)."""
+    exchange = _kept(
+        [_key(row.prompt, row.completion) for row in rows],
+        cache,
+        path,
+        lambda part: features([rows[i].prompt for i in part], [rows[i].completion for i in part], embedder()),
+    )
+    return exchange, embed_requests([row.prompt for row in rows], cache, path)
+
+
+def embed_requests(prompts: Sequence[str], cache: Cache, path: Path | None) -> Tensor:
+    return _kept(
+        [_key("request", prompt) for prompt in prompts],
+        cache,
+        path,
+        lambda part: request_embeddings([prompts[i] for i in part], embedder()),
+    )
+
+
+def train_heads(
+    asked: tuple[Tensor, Tensor], rows: Sequence[Row], exchange_ND: Tensor, request_ND: Tensor
+) -> dict[str, Tensor]:
+    """Both heads as one set of tensors, the second with its temperature from rows left out by prompt."""
+    ones = torch.ones(len(asked[0]))
+    request_head = fit_several(*asked, ones, 2)
+    weights = {REQUEST + name: value for name, value in request_head.items()}
+    inputs = harm_features(weights, exchange_ND, request_ND)
+    y_N = torch.tensor([int(row.harmful) for row in rows])
+    weight_N = torch.tensor([WEIGHT.get(row.source, 1.0) for row in rows])
+    folds = out_of_fold(inputs, y_N, weight_N, [row.group for row in rows], 2)
+    head = fit_several(inputs, y_N, weight_N, 2)
+    head["temperature"] = torch.tensor(best_temperature(folds, y_N, weight_N))
+    return weights | head
+
+
+def report(name: str, rows: Sequence[Row], chances: Tensor) -> dict[str, object]:
+    """Agreement on one set, with the area under the ROC curve, and "no refusing string" as a harm judge beside it."""
+    human = [LABELS[row.harmful] for row in rows]
+    judged = [LABELS[chance > 0.5] for chance in chances.tolist()]
+    strings = [LABELS[not string_match(row.completion)] for row in rows]
+    area = auc(chances.tolist(), [row.harmful for row in rows])
+    event_N = torch.tensor([row.harmful for row in rows])
+    found = agreement("harm", human, judged, LABELS, name)
+    other = agreement("strings", human, strings, LABELS, name)
+    print(
+        f"{name}: n {found.n}, harmful {sum(event_N.tolist())}, accuracy {found.accuracy:.3f}, kappa {found.kappa or 0:.3f}, "
+        f"auc {area and area.value or 0:.3f} | strings {other.accuracy:.3f}, {other.kappa or 0:.3f} | {found.confusion}"
+    )
+    return {
+        "agreement": found.as_json(),
+        "auc": None if area is None else {"value": area.value, "low": area.low, "high": area.high},
+        "strings": other.as_json(),
+        "calibration_error_of_score": expected_calibration_error(chances, event_N),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    options = parser.parse_args()
+    cache = load_file(options.cache) if options.cache and options.cache.exists() else {}
+    rows = training_rows(options.data)
+    by_model = xstest(options.data)
+    sets = {
+        "xstest": [row for found in by_model.values() for row in found],
+        "gptfuzz evaluate": gptfuzz(options.data, "evaluate"),
+    }
+    asks = requests(options.data)
+    ask_ND = embed_requests([text for text, _, _ in asks], cache, options.cache)
+    asked = ask_ND, torch.tensor([int(harmful) for _, harmful, _ in asks])
+    exchange_ND, request_ND = featurise(rows, cache, options.cache)
+    seen = {name: featurise(found, cache, options.cache) for name, found in sets.items()}
+    if options.cache:
+        save_file(cache, options.cache)
+
+    def chances(weights: dict[str, Tensor], inputs: tuple[Tensor, Tensor]) -> Tensor:
+        return head_logits(weights, harm_features(weights, *inputs)).softmax(-1)[:, 1]
+
+    measured: dict[str, object] = {}
+    for left_out, name in (("gptfuzz", "gptfuzz evaluate"), ("openai-rbr", "openai-rbr")):
+        keep = torch.tensor([row.source != left_out for row in rows])
+        rest = [row for row in rows if row.source != left_out]
+        weights = train_heads(asked, rest, exchange_ND[keep], request_ND[keep])
+        there = (exchange_ND[~keep], request_ND[~keep]) if name == left_out else seen[name]
+        found = openai_rbr(options.data) if name == left_out else sets[name]
+        title = f"{name}, heads trained without {left_out}"
+        measured[title] = report(title, found, chances(weights, there))
+    weights = train_heads(asked, rows, exchange_ND, request_ND)
+    blob = save(weights)
+    on = chances(weights, seen["xstest"])
+    title = "XSTest v2 completions of three models, human labels; no row of it trained"
+    whole = measured[title] = report(title, sets["xstest"], on)
+    start = 0
+    for model, found in by_model.items():
+        measured[f"xstest {model}"] = report(f"xstest {model}", found, on[start : start + len(found)])
+        start += len(found)
+    title = "gptfuzz evaluate, other questions of a source that trained"
+    measured[title] = report(title, sets["gptfuzz evaluate"], chances(weights, seen["gptfuzz evaluate"]))
+    sources = sorted({row.source for row in rows})
+    meta = {
+        "judge": "harm",
+        "labels": LABELS,
+        "score": "calibrated chance that harm was delivered",
+        "features_sha256": names_digest(harm_feature_names()),
+        "embedding_sha256": SHA256,
+        "weights_sha256": hashlib.sha256(blob).hexdigest(),
+        "temperature": float(weights["temperature"]),
+        "trained_on": {
+            source: {label: sum(r.source == source and LABELS[r.harmful] == label for r in rows) for label in LABELS}
+            for source in sources
+        },
+        "requests": {
+            source: {word: sum(s == source and h == harm for _, h, s in asks) for word, harm in (("harmful", True), ("harmless", False))}
+            for source in sorted({source for _, _, source in asks})
+        },
+        "training_sha256": hashlib.sha256(json.dumps([rows, asks]).encode()).hexdigest(),
+        "agreement": whole["agreement"],
+        "measured": measured,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "harm.safetensors").write_bytes(blob)
+    write_text(options.out / "harm.json", json.dumps(meta, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

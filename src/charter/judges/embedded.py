@@ -1,0 +1,45 @@
+"""Heads that ship with the package: their weights and the meta beside them, checked to belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from charter.errors import UserError
+
+WEIGHTS: Final = Path(__file__).parent / "weights"
+
+
+def load_head(name: str, features: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The head's weights and its meta.
+
+    Raises UserError when the files are absent, or are not those of this code's `features`.
+    """
+    path, about = WEIGHTS / f"{name}.safetensors", WEIGHTS / f"{name}.json"
+    try:
+        meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{WEIGHTS}: the {name} judge's weights cannot be read ({error}). Reinstall charter."
+        ) from None
+    if digest != meta["weights_sha256"] or meta["features_sha256"] != names_digest(features):
+        raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
+    return load_file(path), meta
+
+
+def names_digest(features: Sequence[str]) -> str:
+    """sha256 of the features' names in their order: what weights were trained for."""
+    return hashlib.sha256("\n".join(features).encode()).hexdigest()
+
+
+def weights_digest(name: str) -> str | None:
+    """sha256 of the weights that ship for a judge of that name; None when none do."""
+    path = WEIGHTS / f"{name}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if "/" not in name and path.is_file() else None
