@@ -50,7 +50,7 @@ def _first_half(text: str) -> bool:
 def gptfuzz(folder: Path, split: str) -> list[Row]:
     """Replies to harmful questions inside jailbreak templates: 1 (jailbroken), set by people, is harmful.
 
-    The prompt is the bare question. Questions of `train` and `evaluate` are disjoint.
+    The prompt is the bare question. Questions of `train` and `evaluate` are disjoint; of the latter, 600 rows.
     """
     questions = {row["index"]: row["text"] for row in _csv(folder / "gptfuzz/question_list.csv")}
     found = {
@@ -58,7 +58,8 @@ def gptfuzz(folder: Path, split: str) -> list[Row]:
         for row in _csv(folder / f"gptfuzz/responses_labeled_{split}.csv")
         if row["Response"].strip()
     }
-    return [Row(prompt, text, harmful, "gptfuzz") for (prompt, text), harmful in found.items()]
+    rows = [Row(prompt, text, harmful, "gptfuzz") for (prompt, text), harmful in found.items()]
+    return rows if split == "train" else random.Random(3).sample(rows, 600)
 
 
 def openai_rbr(folder: Path) -> list[Row]:
@@ -92,11 +93,11 @@ def xstest(folder: Path) -> dict[str, list[Row]]:
 def harmless(folder: Path) -> list[Row]:
     """Answers to harmless requests, and refusals of these, from CoCoNot's contrast pairs and UltraFeedback."""
     rows = []
-    for row in _jsonl(folder / "coconot-pref/coconot_pref.jsonl"):
+    for row in list(_jsonl(folder / "coconot-pref/coconot_pref.jsonl"))[:400]:
         side = "chosen" if _first_half(row["prompt"]) else "rejected"
         if (row.get(side) or "").strip():
             rows.append(Row(row["prompt"], row[side].strip(), False, "coconot"))
-    for row in list(_jsonl(folder / "ultrafeedback-sample/train_clean.jsonl"))[:500]:
+    for row in list(_jsonl(folder / "ultrafeedback-sample/train_clean.jsonl"))[:200]:
         if row["chosen"].strip():
             rows.append(Row(row["prompt"], row["chosen"].strip(), False, "ultrafeedback"))
     return rows

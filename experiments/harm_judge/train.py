@@ -47,7 +47,7 @@ def _kept(keys: Sequence[str], cache: Cache, path: Path | None, make: object) ->
         for i, row in zip(part, make(part), strict=True):  # type: ignore[operator]
             cache[keys[i]] = row.clone()
         print(f"embedded {start + len(part)} of {len(todo)}", file=sys.stderr, flush=True)
-        if path and (start // CHUNK) % 4 == 3:
+        if path and (start // CHUNK) % 2:
             save_file(cache, path)
     return torch.stack([cache[key] for key in keys])
 

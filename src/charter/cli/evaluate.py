@@ -19,6 +19,9 @@ Suites = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples a suite, drawn by --seed.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draw that --limit makes and of the bootstrap.")]
+Cached = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Take answers that the same weights gave before from disk.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Margins = Annotated[
     list[str] | None, typer.Option("--margin", metavar="METRIC=X", help="Allowed fall, such as knowledge=0.05.")
@@ -52,6 +55,7 @@ def eval_(
     ),
     limit: Limit = None,
     seed: Seed = 0,
+    cache: Cached = True,
     as_json: AsJson = False,
 ) -> None:
     """Run suites on a model and write Inspect logs (open them with `inspect view`).
@@ -63,7 +67,7 @@ def eval_(
     from charter.evaluation.sides import measure, suites_named
     from charter.evaluation.summary import summarise
 
-    paths = measure(model, suites_named(suites), log_dir, limit, seed)
+    paths = measure(model, suites_named(suites), log_dir, limit, seed, cached=cache)
     summaries = summarise(read_outcomes(paths))
     if as_json:
         typer.echo(
@@ -153,6 +157,7 @@ def regress(
     discordance: Annotated[
         float | None, typer.Option(min=0, max=1, help="With --estimate: share of samples taken to change. 0.2.")
     ] = None,
+    cache: Cached = True,
     seed: Seed = 0,
 ) -> None:
     """Evaluate two models, compare them and gate: exit code 0 pass, 1 regressed, 3 inconclusive.
@@ -184,7 +189,7 @@ def regress(
     sides = []
     for side, name in (("base", base), ("candidate", candidate)):
         logs = as_logs(name)
-        source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed)
+        source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed, cached=cache)
         read = read_side(name, source, slice_by)
         sides.append(read.only(names) if suites else read)
     found = check(sides[0], sides[1], rules)

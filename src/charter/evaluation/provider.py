@@ -34,6 +34,7 @@ from charter.ports import TextModel
 from charter.records import Completion, Conversation, Message, Sampling
 
 if TYPE_CHECKING:
+    from charter.evaluation.named import NamedModel
     from charter.models.loading import LocalModel
 
 CONNECTIONS = 1024
@@ -166,11 +167,14 @@ class CharterAPI(ModelAPI):
             return answerer
 
 
-def answerer_for(model: LocalModel | TextModel) -> Answerer:
+def answerer_for(model: LocalModel | NamedModel | TextModel) -> Answerer:
     """A worker for a model: the batching engine for weights in this process, gathered calls for anything else."""
+    from charter.evaluation.named import NamedModel, RememberingWorker
     from charter.models.generation.local import LocalTextModel
     from charter.models.loading import LocalModel
 
+    if isinstance(model, NamedModel):
+        return RememberingWorker(model)
     if isinstance(model, LocalTextModel):
         model = model.local
     if isinstance(model, LocalModel):
@@ -181,7 +185,7 @@ def answerer_for(model: LocalModel | TextModel) -> Answerer:
 
 
 def inspect_model(
-    model: LocalModel | TextModel, config: GenerateConfig | None = None, answered: Callable[[], None] | None = None
+    model: LocalModel | NamedModel | TextModel, config: GenerateConfig | None = None, answered: Callable[[], None] | None = None
 ) -> Model:
     """An Inspect model over one that is already loaded; `answered` is called after each completion.
 

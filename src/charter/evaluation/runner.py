@@ -18,8 +18,10 @@ from charter import __version__
 from charter.errors import Unfinished, UserError, nearest
 from charter.evaluation.suites.samples import SUITES, load_suite, suite_digest
 from charter.ports import TextModel
+from charter.records import Sampling
 
 if TYPE_CHECKING:
+    from charter.evaluation.named import NamedModel
     from charter.models.loading import LocalModel
 
 SuiteProgress = Callable[[str, int, int], None]
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    model: LocalModel | TextModel,
+    model: LocalModel | NamedModel | TextModel,
     suites: Sequence[str],
     log_dir: Path,
     *,
@@ -71,14 +73,14 @@ def check_request(suites: Sequence[str], limit: int | None) -> None:
         raise UserError(f"--limit {limit}: nothing would be measured. Give a number of samples greater than 0.")
 
 
-def log_name(model: LocalModel | TextModel, suite: str, limit: int | None = None, seed: int = 0) -> str:
+def log_name(model: LocalModel | NamedModel | TextModel, suite: str, limit: int | None = None, seed: int = 0) -> str:
     """The file name of a suite's log: the model's name, the suite, and a hash of all that decides the numbers."""
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", model.name.rstrip("/").split("/")[-1]).strip("-.")[:40] or "model"
     text = json.dumps(settings_of(model, suite, limit, seed), sort_keys=True)
     return f"{plain}_{suite}_{hashlib.sha256(text.encode()).hexdigest()[:12]}.eval"
 
 
-def settings_of(model: LocalModel | TextModel, suite: str, limit: int | None, seed: int) -> dict[str, Any]:
+def settings_of(model: LocalModel | NamedModel | TextModel, suite: str, limit: int | None, seed: int) -> dict[str, Any]:
     """All that decides a suite's numbers. An endpoint's weights cannot be hashed: it stands under its name."""
     from charter.evaluation.tasks import SPECS
 
@@ -121,7 +123,7 @@ def _finished(path: Path) -> bool:
 
 
 def _run(
-    model: LocalModel | TextModel, suite: str, path: Path, limit: int | None, seed: int, report: SuiteProgress
+    model: LocalModel | NamedModel | TextModel, suite: str, path: Path, limit: int | None, seed: int, report: SuiteProgress
 ) -> None:
     from inspect_ai import eval as inspect_eval
     from inspect_ai.model import GenerateConfig
@@ -142,6 +144,7 @@ def _run(
         report(suite, done, total)
 
     report(suite, 0, total)
+    _load_if_asked(model, task, suite, seed)
     settings = settings_of(model, suite, limit, seed)
     with _quiet(), tempfile.TemporaryDirectory(prefix=".running-", dir=path.parent) as folder:
         served = inspect_model(model, GenerateConfig(max_connections=max(CONNECTIONS, total)), answered)
@@ -175,6 +178,18 @@ def _run(
             raise Unfinished(f'The suite "{suite}" could not be finished on {model.name}: {why}')
         _refuse_all_failed(logs[0].samples or [], suite, model.name)
         os.replace(_local(logs[0].location), path)
+
+
+def _load_if_asked(model: object, task: Any, suite: str, seed: int) -> None:
+    """Load a model that has to say something new now: a failure is the user's to read, not a sample's error."""
+    from charter.evaluation.named import NamedModel
+    from charter.evaluation.provider import conversation_of_chat
+    from charter.evaluation.tasks import SPECS
+
+    if isinstance(model, NamedModel):
+        sampling = Sampling(max_tokens=SPECS[suite].max_tokens, seed=seed)
+        if not all(model.knows(conversation_of_chat(sample.input), sampling) for sample in task.dataset):
+            model.load()
 
 
 def _agreement(judge: str | None) -> dict[str, Any] | None:

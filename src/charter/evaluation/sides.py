@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from charter.evaluation.logs import LogInfo, log_infos
 from charter.evaluation.results import Outcome, read_outcomes
 
 if TYPE_CHECKING:
-    from charter.models.loading import LocalModel
     from charter.ports import TextModel
 
 
@@ -45,16 +45,22 @@ def as_logs(name: str) -> Path | None:
     return None
 
 
-def measure(name: str, suites: Sequence[str], log_dir: Path, limit: int | None, seed: int) -> list[Path]:
-    """Run suites on the model of that name, with a bar on stderr; the paths of their logs."""
+def measure(
+    name: str, suites: Sequence[str], log_dir: Path, limit: int | None, seed: int, *, cached: bool = True
+) -> list[Path]:
+    """Run suites on the model of that name, with a bar on stderr; the paths of their logs.
+
+    cached: completions that the same weights gave before, to the same prompts, are not asked for again.
+    """
+    from charter.evaluation.named import NamedModel
     from charter.evaluation.runner import check_request, evaluate
     from charter.evaluation.suites.samples import load_suite
-    from charter.models.loading import load_model
     from charter.models.names import is_endpoint, text_model
     from charter.progress import Bar
 
     check_request(suites, limit)
-    model: LocalModel | TextModel = text_model(name) if is_endpoint(name) or ":" in name else load_model(name)
+    elsewhere = is_endpoint(name) or ":" in name
+    model: NamedModel | TextModel = text_model(name) if elsewhere else NamedModel(name, cached=cached)
     totals = {suite: min(limit or len(load_suite(suite)), len(load_suite(suite))) for suite in suites}
     finished: dict[str, int] = {}
     with Bar(f"Evaluating {name}", sum(totals.values()), "samples") as bar:
@@ -63,7 +69,11 @@ def measure(name: str, suites: Sequence[str], log_dir: Path, limit: int | None, 
             finished[suite] = done
             bar.update(sum(finished.values()), suite)
 
-        return evaluate(model, suites, log_dir, limit=limit, seed=seed, progress=show)
+        paths = evaluate(model, suites, log_dir, limit=limit, seed=seed, progress=show)
+    kept = sum(totals.values()) - model.asked if isinstance(model, NamedModel) and model.cache is not None else 0
+    if kept:
+        print(f"{name}: {kept} of {sum(totals.values())} answers were there already", file=sys.stderr)
+    return paths
 
 
 def suites_named(suites: str | None) -> list[str]:
