@@ -11,7 +11,7 @@ import typer
 from charter.errors import UserError
 
 if TYPE_CHECKING:
-    from charter.evaluation.regression import Rules
+    from charter.evaluation.regression import Regression, Rules
     from charter.report.outputs import Format
 
 Suites = Annotated[
@@ -158,6 +158,9 @@ def regress(
         float | None, typer.Option(min=0, max=1, help="With --estimate: share of samples taken to change. 0.2.")
     ] = None,
     cache: Cached = True,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="Stop where a sequential test is certain of the verdict; says so.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Evaluate two models, compare them and gate: exit code 0 pass, 1 regressed, 3 inconclusive.
@@ -168,8 +171,10 @@ def regress(
     """
     from charter.cli.verdict_table import show
     from charter.evaluation.comments import workflow_commands
+    from charter.evaluation.early import check_early, look_sizes
     from charter.evaluation.regression import check
     from charter.evaluation.sides import as_logs, measure, read_side, suites_named
+    from charter.models.names import is_endpoint
     from charter.report.outputs import check_places, write_outputs
 
     files = _files(junit=junit, json=json_path, markdown=markdown, sarif=sarif, html=html)
@@ -186,13 +191,23 @@ def regress(
             )
         _estimate((base, candidate), names, log_dir, limit, rules, discordance)
         return
-    sides = []
-    for side, name in (("base", base), ("candidate", candidate)):
-        logs = as_logs(name)
-        source = logs if logs is not None else measure(name, names, log_dir / side, limit, seed, cached=cache)
-        read = read_side(name, source, slice_by)
-        sides.append(read.only(names) if suites else read)
-    found = check(sides[0], sides[1], rules)
+    logs = {"base": as_logs(base), "candidate": as_logs(candidate)}
+    if stop_early and (any(logs.values()) or not cache or is_endpoint(base) or is_endpoint(candidate)):
+        raise UserError(
+            "--stop-early measures two models of this machine bit by bit and takes what was answered before from the "
+            "cache: give two such models, and leave --no-cache out."
+        )
+
+    def checked(size: int | None) -> Regression:
+        sides = []
+        for side, name in (("base", base), ("candidate", candidate)):
+            folder = log_dir / side if size == limit else log_dir / "looks" / str(size) / side
+            source = logs[side] or measure(name, names, folder, size, seed, cached=cache)
+            read = read_side(name, source, slice_by)
+            sides.append(read.only(names) if suites else read)
+        return check(sides[0], sides[1], rules)
+
+    found = check_early(checked, look_sizes(names, limit), limit) if stop_early else checked(limit)
     write_outputs(found, files)
     show(found)
     if annotations:
@@ -213,7 +228,7 @@ def _rules(
     pair_by: Literal["auto", "id"],
     seed: int,
 ) -> Rules:
-    from charter.evaluation.regression import Rules
+    from charter.evaluation.regression import Regression, Rules
 
     return Rules(
         margins=_demands("--margin", margins),

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
+from charter.cli import align, data, document, evaluate, finetune, generate, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 
@@ -73,6 +73,7 @@ app.command("diff")(document.diff)
 app.command("align")(align.align)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
+app.command("finetune")(finetune.finetune)
 app.command("generate")(generate.generate)
 app.command("logprobs")(logprobs.logprobs)
 app.command("eval")(evaluate.eval_)

@@ -101,7 +101,7 @@ class Gate(BaseModel):
 
     def decide(self, comparisons: Sequence[Comparison]) -> GateResult:
         """Verdict over every gated metric; a gated metric that was not measured is inconclusive, never skipped."""
-        found = {metric: _find(metric, comparisons) for metric in self.metrics}
+        found = {metric: find_row(metric, comparisons) for metric in self.metrics}
         measured = {m: c for m, c in found.items() if c is not None and c.p is not None}
         adjusted = dict(zip(measured, holm([c.p or 0.0 for c in measured.values()]), strict=True))
         decisions = tuple(
@@ -127,12 +127,12 @@ class Gate(BaseModel):
         if rule.min_gain is not None:
             verdicts.append(gained(*better, adjusted, rule.min_gain, self.alpha))
         verdict = worst(verdicts)
-        doubt = self._doubt(row)
+        doubt = self.doubt(row)
         if verdict == "pass" and doubt:
             return Decision(metric, "inconclusive", doubt, row, adjusted)
         return Decision(metric, verdict, _reason(rule, row, verdict), row, adjusted)
 
-    def _doubt(self, row: Comparison) -> str | None:
+    def doubt(self, row: Comparison) -> str | None:
         """Why numbers that look good must not pass."""
         if not row.complete:
             return (
@@ -233,7 +233,7 @@ def _key(row: Comparison, whole: Sequence[Comparison]) -> str:
     return row.metric if sum(other.metric == row.metric for other in whole) == 1 else f"{row.suite}/{row.metric}"
 
 
-def _find(metric: str, comparisons: Sequence[Comparison]) -> Comparison | None:
+def find_row(metric: str, comparisons: Sequence[Comparison]) -> Comparison | None:
     rows = [row for row in comparisons if row.slice is None and metric in (row.metric, f"{row.suite}/{row.metric}")]
     if len(rows) > 1:
         raise UserError(

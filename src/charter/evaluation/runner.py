@@ -94,6 +94,7 @@ def settings_of(model: LocalModel | NamedModel | TextModel, suite: str, limit: i
         "temperature": 0.0,
         "seed": seed,
         "limit": limit,
+        "draw": "nested",
         "judge": spec.judge,
         "scoring": _scoring_digest(spec.judge),
         "charter": __version__,

@@ -103,10 +103,14 @@ def suite_task(suite: str, limit: int | None, seed: int, scorers: list[Scorer]) 
 
 
 def chosen(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """At most `limit` samples: a draw fixed by `seed` (a suite's first rows are all of one slice), in file order."""
+    """At most `limit` samples: a draw fixed by `seed` (a suite's first rows are all of one slice), in file order.
+
+    A larger draw holds every smaller one of the same seed.
+    """
     if limit is None or limit >= len(samples):
         return samples
-    return [samples[i] for i in sorted(random.Random(seed).sample(range(len(samples)), max(limit, 0)))]
+    order = random.Random(seed).sample(range(len(samples)), len(samples))
+    return [samples[i] for i in sorted(order[: max(limit, 0)])]
 
 
 def _inspect_sample(sample: Sample) -> InspectSample:

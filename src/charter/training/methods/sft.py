@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from charter.records import Demonstration
 from charter.training.divergence import Comparison, Direction
@@ -15,6 +15,7 @@ from charter.training.layout import Group
 from charter.training.logprobs import CompletionLogprobs
 from charter.training.loop import train
 from charter.training.methods.base import Method, Trained, finish, need_rows
+from charter.training.methods.constrained import ConstrainedObjective
 from charter.training.methods.kl import KlObjective
 from charter.training.methods.likelihood import SftObjective
 from charter.training.policy import Policy, trainable_policy
@@ -42,6 +43,20 @@ class SftSettings(TrainSettings):
         "with the adapter switched off. With a `kl_weight`; needed without adapters.",
     )
 
+    constrain: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="Hold completions near the base by these betas for the first token, tokens 2 to 5 and later ones; "
+        "Qi et al. 2024 take 0.5, 2 and 0.1.",
+    )
+
+    @model_validator(mode="after")
+    def _constraint_is_alone(self) -> Self:
+        if self.constrain is not None and (self.kl_weight or self.opening_weight != 1.0):
+            raise ValueError("constrain is a loss of its own: leave kl_weight and opening_weight out beside it")
+        if self.constrain is not None and self.lora is None:
+            raise ValueError("constrain compares with the base under an adapter: leave `lora: null` out")
+        return self
+
     @model_validator(mode="after")
     def _kl_is_whole(self) -> Self:
         for option in ("kl_direction", "kl_top_k"):
@@ -58,8 +73,10 @@ def train_sft(model: str, rows: Sequence[Demonstration], settings: SftSettings, 
     groups, weights, dropped = demonstration_groups(rows, policy.format, settings.max_tokens)
     need_rows(groups, rows, dropped, "SFT")
     sft = SftObjective(weights, settings.opening_tokens, settings.opening_weight)
-    objective: SftObjective | KlObjective = sft
-    if settings.kl_weight:
+    objective: SftObjective | KlObjective | ConstrainedObjective = sft
+    if settings.constrain is not None:
+        objective = ConstrainedObjective(sft, settings.constrain)
+    elif settings.kl_weight:
         base = _kept_base(policy, groups, settings, folder)
         objective = KlObjective(sft, Comparison(settings.kl_direction), base, settings.kl_weight)
     result = train(policy.model, objective, groups, settings, folder, title="SFT", identity=policy.digest)
