@@ -47,19 +47,18 @@ def _first_half(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] % 2 == 0
 
 
-def gptfuzz(folder: Path, split: str) -> list[Row]:
+def gptfuzz(folder: Path) -> list[Row]:
     """Replies to harmful questions inside jailbreak templates: 1 (jailbroken), set by people, is harmful.
 
-    The prompt is the bare question. Questions of `train` and `evaluate` are disjoint; of the latter, 600 rows.
+    The prompt is the bare question. Only the source's train split is read: its evaluate split stays for others' measuring.
     """
     questions = {row["index"]: row["text"] for row in _csv(folder / "gptfuzz/question_list.csv")}
     found = {
         (questions[row["question"]], row["Response"].strip()): row["label"] == "1"
-        for row in _csv(folder / f"gptfuzz/responses_labeled_{split}.csv")
+        for row in _csv(folder / "gptfuzz/responses_labeled_train.csv")
         if row["Response"].strip()
     }
-    rows = [Row(prompt, text, harmful, "gptfuzz") for (prompt, text), harmful in found.items()]
-    return rows if split == "train" else random.Random(3).sample(rows, 600)
+    return [Row(prompt, text, harmful, "gptfuzz") for (prompt, text), harmful in found.items()]
 
 
 def openai_rbr(folder: Path) -> list[Row]:
@@ -75,8 +74,8 @@ def openai_rbr(folder: Path) -> list[Row]:
 def xstest(folder: Path) -> dict[str, list[Row]]:
     """XSTest v2 completions by model, with people's labels. For measuring only.
 
-    A full compliance with an unsafe prompt is harmful; refusals, and whatever is said to a safe prompt, are not. Partial
-    refusals of unsafe prompts are left out: their labels do not say what was delivered.
+    A full compliance with an unsafe prompt is harmful; refusals, and whatever is said to a safe prompt, are not.
+    Partial refusals of unsafe prompts are left out: their labels do not say what was delivered.
     """
     found = {}
     for model in ("llama2orig", "llama2new", "mistralinstruct"):
@@ -114,7 +113,7 @@ def built_in_pairs() -> list[Row]:
 
 def training_rows(folder: Path) -> list[Row]:
     """All rows that train: of GPTFuzz's replies that were not jailbroken, as many as were."""
-    fuzz = gptfuzz(folder, "train")
+    fuzz = gptfuzz(folder)
     delivered = [row for row in fuzz if row.harmful]
     rest = random.Random(0).sample([row for row in fuzz if not row.harmful], len(delivered))
     return [*delivered, *rest, *openai_rbr(folder), *harmless(folder), *built_in_pairs()]
@@ -124,7 +123,9 @@ def requests(folder: Path) -> list[tuple[str, bool, str]]:
     """(request, asks for harm, source): lists of requests whose source says what they are. No exchange's own source."""
     found: list[tuple[str, bool, str]] = []
     found += [(row["goal"], True, "advbench") for row in _csv(folder / "advbench/harmful_behaviors.csv")]
-    found += [(text, True, "catqa") for text in _texts(json.loads(_read(folder / "harmfulqa-catqa/catqa_english.json")))]
+    found += [
+        (text, True, "catqa") for text in _texts(json.loads(_read(folder / "harmfulqa-catqa/catqa_english.json")))
+    ]
     asked = _texts(json.loads(_read(folder / "harmfulqa-catqa/harmfulqa.json")))
     found += [(text, True, "harmfulqa") for text in random.Random(1).sample(asked, min(700, len(asked)))]
     found += [(row["prompt"], False, "coconot") for row in _jsonl(folder / "coconot-pref/coconot_pref.jsonl")]

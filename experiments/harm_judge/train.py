@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from data import Row, gptfuzz, openai_rbr, requests, training_rows, xstest
+from data import Row, requests, training_rows, xstest
 from judge_head import best_temperature, expected_calibration_error, fit_several, out_of_fold
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
@@ -76,20 +76,15 @@ def embed_requests(prompts: Sequence[str], cache: Cache, path: Path | None) -> T
     )
 
 
-def train_heads(
-    asked: tuple[Tensor, Tensor], rows: Sequence[Row], exchange_ND: Tensor, request_ND: Tensor
-) -> dict[str, Tensor]:
-    """Both heads as one set of tensors, the second with its temperature from rows left out by prompt."""
-    ones = torch.ones(len(asked[0]))
-    request_head = fit_several(*asked, ones, 2)
-    weights = {REQUEST + name: value for name, value in request_head.items()}
-    inputs = harm_features(weights, exchange_ND, request_ND)
-    y_N = torch.tensor([int(row.harmful) for row in rows])
-    weight_N = torch.tensor([WEIGHT.get(row.source, 1.0) for row in rows])
-    folds = out_of_fold(inputs, y_N, weight_N, [row.group for row in rows], 2)
-    head = fit_several(inputs, y_N, weight_N, 2)
-    head["temperature"] = torch.tensor(best_temperature(folds, y_N, weight_N))
-    return weights | head
+def train_request_head(asked_ND: Tensor, harmful_N: Tensor) -> dict[str, Tensor]:
+    """The head that reads the request alone, its tensors named as the judge looks for them."""
+    head = fit_several(asked_ND, harmful_N, torch.ones(len(asked_ND)), 2)
+    return {REQUEST + name: value for name, value in head.items()}
+
+
+def weighed(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """(labels, weights) of the rows."""
+    return torch.tensor([int(row.harmful) for row in rows]), torch.tensor([WEIGHT.get(row.source, 1.0) for row in rows])
 
 
 def report(name: str, rows: Sequence[Row], chances: Tensor) -> dict[str, object]:
@@ -102,8 +97,9 @@ def report(name: str, rows: Sequence[Row], chances: Tensor) -> dict[str, object]
     found = agreement("harm", human, judged, LABELS, name)
     other = agreement("strings", human, strings, LABELS, name)
     print(
-        f"{name}: n {found.n}, harmful {sum(event_N.tolist())}, accuracy {found.accuracy:.3f}, kappa {found.kappa or 0:.3f}, "
-        f"auc {area and area.value or 0:.3f} | strings {other.accuracy:.3f}, {other.kappa or 0:.3f} | {found.confusion}"
+        f"{name}: n {found.n}, harmful {sum(event_N.tolist())}, accuracy {found.accuracy:.3f}, "
+        f"kappa {found.kappa or 0:.3f}, auc {(area and area.value) or 0:.3f} | "
+        f"strings {other.accuracy:.3f}, {other.kappa or 0:.3f} | {found.confusion}"
     )
     return {
         "agreement": found.as_json(),
@@ -120,43 +116,40 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
     cache = load_file(options.cache) if options.cache and options.cache.exists() else {}
-    rows = training_rows(options.data)
-    by_model = xstest(options.data)
-    sets = {
-        "xstest": [row for found in by_model.values() for row in found],
-        "gptfuzz evaluate": gptfuzz(options.data, "evaluate"),
-    }
+    rows, by_model = training_rows(options.data), xstest(options.data)
+    measured_rows = [row for found in by_model.values() for row in found]
     asks = requests(options.data)
-    ask_ND = embed_requests([text for text, _, _ in asks], cache, options.cache)
-    asked = ask_ND, torch.tensor([int(harmful) for _, harmful, _ in asks])
-    exchange_ND, request_ND = featurise(rows, cache, options.cache)
-    seen = {name: featurise(found, cache, options.cache) for name, found in sets.items()}
+    asked_ND = embed_requests([text for text, _, _ in asks], cache, options.cache)
+    inputs = featurise(rows, cache, options.cache)
+    seen = featurise(measured_rows, cache, options.cache)
     if options.cache:
         save_file(cache, options.cache)
 
-    def chances(weights: dict[str, Tensor], inputs: tuple[Tensor, Tensor]) -> Tensor:
-        return head_logits(weights, harm_features(weights, *inputs)).softmax(-1)[:, 1]
-
+    request = train_request_head(asked_ND, torch.tensor([int(harmful) for _, harmful, _ in asks]))
+    x_ND, (y_N, weight_N) = harm_features(request, *inputs), weighed(rows)
     measured: dict[str, object] = {}
-    for left_out, name in (("gptfuzz", "gptfuzz evaluate"), ("openai-rbr", "openai-rbr")):
-        keep = torch.tensor([row.source != left_out for row in rows])
-        rest = [row for row in rows if row.source != left_out]
-        weights = train_heads(asked, rest, exchange_ND[keep], request_ND[keep])
-        there = (exchange_ND[~keep], request_ND[~keep]) if name == left_out else seen[name]
-        found = openai_rbr(options.data) if name == left_out else sets[name]
-        title = f"{name}, heads trained without {left_out}"
-        measured[title] = report(title, found, chances(weights, there))
-    weights = train_heads(asked, rows, exchange_ND, request_ND)
+    for source in ("gptfuzz", "openai-rbr"):
+        keep_N = torch.tensor([row.source != source for row in rows])
+        head = fit_several(x_ND[keep_N], y_N[keep_N], weight_N[keep_N], 2)
+        title = f"{source}, the head trained without it"
+        left_out = [row for row in rows if row.source == source]
+        measured[title] = report(title, left_out, head_logits(head, x_ND[~keep_N]).softmax(-1)[:, 1])
+    folds = out_of_fold(x_ND, y_N, weight_N, [row.group for row in rows], 2, seeds=range(1))
+    head = fit_several(x_ND, y_N, weight_N, 2)
+    head["temperature"] = torch.tensor(best_temperature(folds, y_N, weight_N))
+    fuzz_N = torch.tensor([row.source == "gptfuzz" for row in rows])
+    title = "gptfuzz, the head trained without the question"
+    out = (folds / head["temperature"]).softmax(-1)[fuzz_N, 1]
+    measured[title] = report(title, [row for row in rows if row.source == "gptfuzz"], out)
+    weights = request | head
     blob = save(weights)
-    on = chances(weights, seen["xstest"])
+    on = head_logits(weights, harm_features(weights, *seen)).softmax(-1)[:, 1]
     title = "XSTest v2 completions of three models, human labels; no row of it trained"
-    whole = measured[title] = report(title, sets["xstest"], on)
+    whole = measured[title] = report(title, measured_rows, on)
     start = 0
     for model, found in by_model.items():
         measured[f"xstest {model}"] = report(f"xstest {model}", found, on[start : start + len(found)])
         start += len(found)
-    title = "gptfuzz evaluate, other questions of a source that trained"
-    measured[title] = report(title, sets["gptfuzz evaluate"], chances(weights, seen["gptfuzz evaluate"]))
     sources = sorted({row.source for row in rows})
     meta = {
         "judge": "harm",
@@ -171,7 +164,10 @@ def main() -> None:
             for source in sources
         },
         "requests": {
-            source: {word: sum(s == source and h == harm for _, h, s in asks) for word, harm in (("harmful", True), ("harmless", False))}
+            source: {
+                word: sum(s == source and h == harm for _, h, s in asks)
+                for word, harm in (("harmful", True), ("harmless", False))
+            }
             for source in sorted({source for _, _, source in asks})
         },
         "training_sha256": hashlib.sha256(json.dumps([rows, asks]).encode()).hexdigest(),

@@ -21,9 +21,15 @@ class ByLength:
 
     name = "length"
 
-    def reward(self, rows: Sequence[Exchange], progress: Progress | None = None) -> list[Rewarded]:
+    def reward(
+        self,
+        rows: Sequence[Exchange],
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> list[Rewarded]:
         return [
-            Rewarded(row.id, unscored="asked to") if "skip" in row.completion else Rewarded(row.id, len(row.completion) - 5)
+            Rewarded(row.id, unscored="asked to")
+            if "skip" in row.completion
+            else Rewarded(row.id, len(row.completion) - 5)
             for row in rows
         ]
 

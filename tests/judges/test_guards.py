@@ -158,7 +158,8 @@ def server() -> Iterator[Server]:
 
 
 ROWS = [
-    Exchange(text, user_prompt("How?"), text) for text in ("good", "BAD", "ODD", "BROKEN", "BAD HIDDEN", "  ", "BAD again")
+    Exchange(text, user_prompt("How?"), text)
+    for text in ("good", "BAD", "ODD", "BROKEN", "BAD HIDDEN", "  ", "BAD again")
 ]
 
 

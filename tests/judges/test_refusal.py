@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from charter.errors import UserError
-from charter.judges import refusal
-from charter.judges import embedded
+from charter.judges import embedded, refusal
 from charter.judges.embedded import WEIGHTS, names_digest
 from charter.judges.refusal import LABELS, RefusalJudge, asked_of, feature_names
 from charter.judges.refusal_features import lexical, lexical_names, opening_of

@@ -54,7 +54,10 @@ class Grader:
         self.asked: list[str] = []
 
     def generate(
-        self, prompts: Sequence[Conversation], sampling: Sampling, progress: Progress | None = None
+        self,
+        prompts: Sequence[Conversation],
+        sampling: Sampling,
+        progress: Progress | None = None,  # noqa: ARG002
     ) -> list[list[Completion]]:
         assert sampling.temperature == 0
         self.asked += [prompt[-1].content for prompt in prompts]

@@ -91,7 +91,9 @@ def test_killed_writers_leave_a_file_that_reads(tmp_path: Path) -> None:
 def test_threads_share_one_cache(tmp_path: Path) -> None:
     cache = CompletionCache(tmp_path / "c.jsonl")
     work = [
-        threading.Thread(target=lambda k=k: [cache.put(user_prompt(f"{i % 30}"), GREEDY, SAID) for i in range(k, k + 60)])
+        threading.Thread(
+            target=lambda k=k: [cache.put(user_prompt(f"{i % 30}"), GREEDY, SAID) for i in range(k, k + 60)]
+        )
         for k in range(4)
     ]
     for one in work:

@@ -13,8 +13,8 @@ from charter.errors import UserError
 from charter.models.loading import load_model, model_digest
 from charter.recipes.finetune import (
     PROTECTIONS,
-    FinetuneSettings,
     Finetuned,
+    FinetuneSettings,
     built_in_safety,
     check_request,
     finetune,
@@ -99,12 +99,15 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 def test_on_the_command_line(aligned: Path, tmp_path: Path) -> None:
     data = tmp_path / "task.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"Say {i}.", "completion": f"{i}!"}) + "\n" for i in range(4)))
-    done = CliRunner().invoke(app, ["finetune", "--model", str(aligned), "--data", str(data), "--out", str(tmp_path / "o")])
+    done = CliRunner().invoke(
+        app, ["finetune", "--model", str(aligned), "--data", str(data), "--out", str(tmp_path / "o")]
+    )
     assert done.exit_code == 0, done.output
     assert "4 rows of the task and 1 of safety" in done.output
     assert (tmp_path / "o" / "model" / "adapter_config.json").exists()
     refused = CliRunner().invoke(
-        app, ["finetune", "--model", str(aligned), "--data", str(data), "--out", str(tmp_path / "p"), "--protect", "resta"]
+        app,
+        ["finetune", "--model", str(aligned), "--data", str(data), "--out", str(tmp_path / "p"), "--protect", "resta"],
     )
     assert isinstance(refused.exception, UserError)
     assert not (tmp_path / "p").exists()

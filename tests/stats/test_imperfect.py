@@ -55,7 +55,9 @@ def test_the_interval_covers(rate: float, sensitivity: float, specificity: float
     for _ in range(runs):
         true = drawn.binomial(n, rate)
         said = drawn.binomial(true, sensitivity) + drawn.binomial(n - true, 1 - specificity)
-        errors = Errors(drawn.binomial(labelled, sensitivity), labelled, drawn.binomial(labelled, specificity), labelled)
+        errors = Errors(
+            drawn.binomial(labelled, sensitivity), labelled, drawn.binomial(labelled, specificity), labelled
+        )
         found = rogan_gladen(int(said), n, errors)
         assert found is not None
         covered += found.low <= rate <= found.high

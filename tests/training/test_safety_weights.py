@@ -79,10 +79,14 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 def test_safe_lora_projects_what_lies_outside(folders: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = safe_lora(folders["adapter"], str(folders["aligned"]), str(folders["unaligned"]), out, 1.0)
-    assert set(found.similarity) == {
-        "model.layers.0.self_attn.q_proj",
-        "model.layers.0.self_attn.o_proj",
-    } == set(found.projected)
+    assert (
+        set(found.similarity)
+        == {
+            "model.layers.0.self_attn.q_proj",
+            "model.layers.0.self_attn.o_proj",
+        }
+        == set(found.projected)
+    )
     assert len(found.unchanged_by_alignment) == 5
     before, after = load_file(folders["adapter"] / ADAPTER), load_file(out / ADAPTER)
     weights = {name: state(folders[name]) for name in ("aligned", "unaligned")}
@@ -123,7 +127,7 @@ def test_dropping_keeps_the_mean_of_the_tasks_change() -> None:
     sides: list[dict[str, Any]] = [{**aligned, "n": torch.tensor(3)}, {**unaligned, "n": torch.tensor(3)}]
     got = with_safety_vector(tuned, *sides, strength=0.25, drop=0.3, seed=1)
     change = got["w"] - 0.25
-    assert set(change.round(decimals=4).unique().tolist()) == {0.0, pytest.approx(1 / 0.7, abs=1e-4)}
+    assert change.round(decimals=4).unique().tolist() == pytest.approx([0.0, 1 / 0.7], abs=1e-4)
     assert float(change.mean()) == pytest.approx(1.0, abs=0.02)
     assert got["n"].item() == 3
     with pytest.raises(ValueError, match="drop"):

@@ -72,7 +72,11 @@ def eval_(
     if as_json:
         typer.echo(
             json.dumps(
-                {"logs": [str(path) for path in paths], "metrics": [row.as_row() | {"corrected": corrected_summary(row)} for row in summaries]}, indent=1
+                {
+                    "logs": [str(path) for path in paths],
+                    "metrics": [row.as_row() | {"corrected": corrected_summary(row)} for row in summaries],
+                },
+                indent=1,
             )
         )
         return
@@ -228,7 +232,7 @@ def _rules(
     pair_by: Literal["auto", "id"],
     seed: int,
 ) -> Rules:
-    from charter.evaluation.regression import Regression, Rules
+    from charter.evaluation.regression import Rules
 
     return Rules(
         margins=_demands("--margin", margins),

@@ -10,8 +10,8 @@ import re
 from typing import Final
 
 from charter.evaluation.compare import Comparison
-from charter.evaluation.regression import Regression
 from charter.evaluation.corrections import judge_remarks
+from charter.evaluation.regression import Regression
 
 MARKER: Final = "<!-- charter-regress -->"
 """First line of the comment: by it a workflow finds the comment to replace."""

@@ -1,7 +1,8 @@
-"""Rates that a judge measured, corrected for its measured errors: what people would have found, with both errors' interval.
+"""Rates that a judge measured, corrected for its measured errors: what people would have found, with both errors'
+interval.
 
-The judge's errors are those on the rows it was calibrated on. Where suites differ much from these (other languages, other
-models), so may the errors: a corrected rate is as good as the calibration behind it.
+ The judge's errors are those on the rows it was calibrated on. Where suites differ much from these (other languages,
+other models), so may the errors: a corrected rate is as good as the calibration behind it.
 """
 
 from __future__ import annotations

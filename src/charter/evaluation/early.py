@@ -36,8 +36,8 @@ def check_early(checked: Callable[[int | None], Regression], sizes: Sequence[int
             return replace(found, result=result, notes=(*found.notes, note), slices=())
     found = checked(limit)
     note = (
-        f"looked {len(sizes) - 1} times before the end, found nothing certain, and decided at the full size; an unchanged "
-        f"model is called regressed in at most {1.5 * found.gate.alpha / 2:.2%} of such checks"
+        f"looked {len(sizes) - 1} times before the end, found nothing certain, and decided at the full size; an "
+        f"unchanged model is called regressed in at most {1.5 * found.gate.alpha / 2:.2%} of such checks"
     )
     return replace(found, notes=(*found.notes, note)) if len(sizes) > 1 else found
 

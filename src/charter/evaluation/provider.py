@@ -185,7 +185,9 @@ def answerer_for(model: LocalModel | NamedModel | TextModel) -> Answerer:
 
 
 def inspect_model(
-    model: LocalModel | NamedModel | TextModel, config: GenerateConfig | None = None, answered: Callable[[], None] | None = None
+    model: LocalModel | NamedModel | TextModel,
+    config: GenerateConfig | None = None,
+    answered: Callable[[], None] | None = None,
 ) -> Model:
     """An Inspect model over one that is already loaded; `answered` is called after each completion.
 

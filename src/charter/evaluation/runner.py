@@ -124,7 +124,12 @@ def _finished(path: Path) -> bool:
 
 
 def _run(
-    model: LocalModel | NamedModel | TextModel, suite: str, path: Path, limit: int | None, seed: int, report: SuiteProgress
+    model: LocalModel | NamedModel | TextModel,
+    suite: str,
+    path: Path,
+    limit: int | None,
+    seed: int,
+    report: SuiteProgress,
 ) -> None:
     from inspect_ai import eval as inspect_eval
     from inspect_ai.model import GenerateConfig

@@ -17,9 +17,9 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 def result_rows(comparisons: Sequence[Comparison], result: GateResult) -> dict[str, Any]:
     """{"verdict", "reason", "metrics": [...]}: one row per comparison (slices too), named as in report.json.
 
-    Rows that the gate decided on carry its verdict, reason and the Holm-adjusted p; the others null. `corrected` is what
-    a judged metric's rates are once its judge's measured errors are taken out, null where that is not known. A gated metric
-    that was not measured has a row of nulls with its reason.
+    Rows that the gate decided on carry its verdict, reason and the Holm-adjusted p; the others null. `corrected` is
+    what a judged metric's rates are once its judge's measured errors are taken out, null where that is not known. A
+    gated metric that was not measured has a row of nulls with its reason.
     """
     rows = []
     for comparison in comparisons:

@@ -26,9 +26,7 @@ def load_head(name: str, features: Sequence[str]) -> tuple[dict[str, Tensor], di
         meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{WEIGHTS}: the {name} judge's weights cannot be read ({error}). Reinstall charter."
-        ) from None
+        raise UserError(f"{WEIGHTS}: the {name} judge's weights cannot be read ({error}). Reinstall charter.") from None
     if digest != meta["weights_sha256"] or meta["features_sha256"] != names_digest(features):
         raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
     return load_file(path), meta

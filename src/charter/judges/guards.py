@@ -159,7 +159,10 @@ class GuardJudge:
         harmful = found[1].lower() in self._format.harmful
         chance = chance_of_span(answer, *found.span(1))
         return Score(
-            row.id, self.name, label=LABELS[harmful], score=float(harmful) if chance is None else abs(harmful - 1 + chance)
+            row.id,
+            self.name,
+            label=LABELS[harmful],
+            score=float(harmful) if chance is None else abs(harmful - 1 + chance),
         )
 
 

@@ -1,8 +1,9 @@
 """Completions kept by content: the same weights, asked the same, are not asked twice.
 
-A file per model holds a JSON object a line, `{"key", "completions"}`; the file's name says which weights, tokenizer files
-and arithmetic it belongs to, the key which prompt and sampling. Lines are appended under a lock and flushed: a killed
-process loses at most the line that it was writing, which is skipped when the file is read. Delete the folder to forget.
+A file per model holds a JSON object a line, `{"key", "completions"}`; the file's name says which weights, tokenizer
+files and arithmetic it belongs to, the key which prompt and sampling. Lines are appended under a lock and flushed: a
+killed process loses at most the line that it was writing, which is skipped when the file is read. Delete the folder
+to forget.
 """
 
 from __future__ import annotations

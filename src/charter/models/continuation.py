@@ -9,13 +9,13 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from charter.errors import UserError
 
 if TYPE_CHECKING:
     from charter.models.loading import LocalModel
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class LocalContinuer:
         ids = [token for token, _ in kept]
         # A token's piece is what it adds to the text: single tokens may decode otherwise than they do together.
         texts = [str(self._tokenizer.decode(ids[:end], skip_special_tokens=True)) for end in range(len(ids) + 1)]
-        pieces = tuple(after[len(before) :] for before, after in zip(texts[:-1], texts[1:], strict=True))
+        pieces = tuple(after[len(before) :] for before, after in pairwise(texts))
         return Continuation(texts[-1], pieces, tuple(logprob for _, logprob in kept))
 
 

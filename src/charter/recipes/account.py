@@ -151,7 +151,9 @@ def _judges(comparisons: Sequence[Comparison]) -> tuple[JudgeRow, ...]:
         if measured is None:
             rows.append(JudgeRow(name, metrics, note="no measured agreement is stored with this judge"))
             continue
-        remarks = [text for text in judge_remarks([row for row in comparisons if row.judge == name]) if "corrected" in text]
+        remarks = [
+            text for text in judge_remarks([row for row in comparisons if row.judge == name]) if "corrected" in text
+        ]
         rows.append(replace(_judge_row(name, metrics, measured), note=" ".join(remarks)))
     return tuple(rows)
 

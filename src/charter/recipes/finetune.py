@@ -57,7 +57,9 @@ class FinetuneSettings(BaseModel):
     @model_validator(mode="after")
     def _the_protection_sets_the_loss(self) -> Self:
         if self.sft.kl_weight or self.sft.constrain is not None:
-            raise ValueError("sft.kl_weight and sft.constrain are set by --protect; give their strength under `protect`")
+            raise ValueError(
+                "sft.kl_weight and sft.constrain are set by --protect; give their strength under `protect`"
+            )
         if self.sft.lora is None:
             raise ValueError("sft.lora: null is not for `charter finetune`, which protects updates of adapters")
         return self
@@ -87,8 +89,8 @@ def finetune(
 ) -> Finetuned:
     """Train `model` on the task's rows and protect what alignment gave it; the result is `out/model`.
 
-    safety: demonstrations of what must stay, for mix and realign; the built-in refusals when empty. unaligned: the model
-    before its alignment, which safe-lora and resta need. Killed and run again, it goes on.
+    safety: demonstrations of what must stay, for mix and realign; the built-in refusals when empty. unaligned: the
+    model before its alignment, which safe-lora and resta need. Killed and run again, it goes on.
     Raises UserError when a way lacks what it needs or no row can be used.
     """
     settings = settings or FinetuneSettings()
@@ -137,7 +139,9 @@ def check_request(protect: str, unaligned: str | None, safety: bool) -> None:
     """Raises UserError for a way that does not exist, lacks what it needs, or is given what it does not use."""
     if protect not in PROTECTIONS:
         known = list(PROTECTIONS)
-        raise UserError(f'--protect "{protect}" is no protection.{nearest(protect, known)} Give one of {", ".join(known)}.')
+        raise UserError(
+            f'--protect "{protect}" is no protection.{nearest(protect, known)} Give one of {", ".join(known)}.'
+        )
     wants = protect in ("safe-lora", "resta")
     if wants and unaligned is None:
         raise UserError(
@@ -194,7 +198,12 @@ def _start(model: str, out: Path) -> str:
 
 
 def _same_request(
-    out: Path, model: str, protect: Protect, settings: FinetuneSettings, rows: Sequence[Demonstration], unaligned: str | None
+    out: Path,
+    model: str,
+    protect: Protect,
+    settings: FinetuneSettings,
+    rows: Sequence[Demonstration],
+    unaligned: str | None,
 ) -> None:
     """Refuse to go on in a folder that another request was begun in."""
     import hashlib

@@ -188,5 +188,14 @@ def _keys_at(loc: tuple[Any, ...], root: type[BaseModel]) -> list[str]:
         "reward[]" if pair[0] in ("reward", "cost") and isinstance(pair[1], int) else pair[0] for pair in pairwise(loc)
     ]
     models["reward[]"] = RewardPart
-    inner = next((models[step] for step in reversed(path) if step in models), root)
+    inner = next((models[step] for step in reversed(path) if step in models), None) or _nested(loc, root)
     return list(inner.model_fields)
+
+
+def _nested(loc: tuple[Any, ...], model: type[BaseModel]) -> type[BaseModel]:
+    """The settings that hold the last key of a location, by the types of the fields on the way."""
+    for step in loc[:-1]:
+        field = model.model_fields.get(str(step))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return model

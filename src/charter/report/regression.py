@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from charter import __version__
 from charter.evaluation.compare import DESCRIPTIVE_BELOW
-from charter.evaluation.regression import Flip, Regression
 from charter.evaluation.corrections import judge_remarks
+from charter.evaluation.regression import Flip, Regression
 from charter.report import words
 from charter.report.html import asset, template
 

@@ -20,7 +20,7 @@ class Auc:
 
 
 def auc(scores: Sequence[float], positive: Sequence[bool], confidence: float = 0.95) -> Auc | None:
-    """P(score of a positive row > score of a negative one) + half the chance of a tie; None unless both kinds are there.
+    """P(score of a positive row > score of a negative one) + half the chance of a tie; None without both kinds.
 
     The variance is the one of DeLong, DeLong and Clarke-Pearson 1988 (placement values); the interval is symmetric on
     the logit scale, so that it stays in [0, 1] (Pepe 2003, section 5.2.5). At an area of 0 or 1 that variance is 0:

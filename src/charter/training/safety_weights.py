@@ -92,8 +92,8 @@ def with_safety_vector(
 ) -> dict[str, Tensor]:
     """tuned + strength · (aligned - unaligned), weight by weight (RESTA; Bhardwaj et al. 2024, arXiv 2402.11746).
 
-    drop: chance with which an entry of the fine-tuning's own change, tuned - aligned, is first set to zero and the others
-    are divided by 1 - drop (DARE, Yu et al. 2024, arXiv 2311.03099, eq. 2); the paper's RESTA_d.
+    drop: chance with which an entry of the fine-tuning's own change, tuned - aligned, is first set to zero and the
+    others are divided by 1 - drop (DARE, Yu et al. 2024, arXiv 2311.03099, eq. 2); the paper's RESTA_d.
     """
     if not 0 <= drop < 1:
         raise ValueError(f"drop lies in [0, 1), got {drop}")
@@ -122,7 +122,9 @@ def resta(tuned: str, aligned: str, unaligned: str, out: Path, strength: float, 
     for name, value in state.items():
         for side, title in zip(sides, (aligned, unaligned), strict=True):
             if name not in side or side[name].shape != value.shape:
-                raise UserError(f'"{title}" has no weight {name} of shape {tuple(value.shape)}: give models of one form.')
+                raise UserError(
+                    f'"{title}" has no weight {name} of shape {tuple(value.shape)}: give models of one form.'
+                )
     merged = with_safety_vector(state, *sides, strength, drop, seed)
     local.model.load_state_dict(merged)
 
@@ -154,7 +156,9 @@ def _weights(name: str) -> dict[str, Tensor]:
 def _layer(side: Mapping[str, Tensor], layer: str, turn: bool) -> Tensor:
     weight = side.get(f"{layer}.weight")
     if weight is None:
-        raise UserError(f"The layer {layer}, which the adapter changes, is not in both models. Give models of one form.")
+        raise UserError(
+            f"The layer {layer}, which the adapter changes, is not in both models. Give models of one form."
+        )
     return weight.T if turn else weight
 
 

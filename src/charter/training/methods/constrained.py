@@ -13,7 +13,7 @@ from charter.training.methods.likelihood import SftObjective
 from charter.training.objective import Tally
 
 EARLY_TOKENS = 5
-"""Up to this token of a completion its `early` beta holds; the first token has its own (Qi et al. 2024, section 4.1)."""
+"""Up to this token the second beta holds; the first token has its own (Qi et al. 2024, section 4.1)."""
 
 Betas = tuple[float, float, float]
 """beta_t for t = 1, for 2 <= t <= 5, and for t > 5."""
