@@ -53,7 +53,15 @@ def fit_several(
     }
 
 
-def out_of_fold(x_ND: Tensor, y_N: Tensor, weight_N: Tensor, groups: list[str], classes: int, folds: int = 4) -> Tensor:
+def out_of_fold(
+    x_ND: Tensor,
+    y_N: Tensor,
+    weight_N: Tensor,
+    groups: list[str],
+    classes: int,
+    folds: int = 4,
+    seeds: range = range(4),
+) -> Tensor:
     """Logits of each row from a head that saw no row of its group, shape (N, classes)."""
     fold_N = torch.tensor([int(hashlib.sha256(group.encode()).hexdigest(), 16) % folds for group in groups])
     logits = torch.zeros(len(x_ND), classes)

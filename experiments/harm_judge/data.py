@@ -50,7 +50,7 @@ def _first_half(text: str) -> bool:
 def gptfuzz(folder: Path) -> list[Row]:
     """Replies to harmful questions inside jailbreak templates: 1 (jailbroken), set by people, is harmful.
 
-    The prompt is the bare question. Only the source's train split is read: its evaluate split stays for others' measuring.
+    The prompt is the bare question. Only the source's train split is read: the other is left for measuring.
     """
     questions = {row["index"]: row["text"] for row in _csv(folder / "gptfuzz/question_list.csv")}
     found = {
