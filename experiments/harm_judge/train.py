@@ -19,14 +19,24 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from data import Row, requests, training_rows, xstest
-from judge_head import best_temperature, expected_calibration_error, fit_several, out_of_fold
+from judge_head import expected_calibration_error, fit_several, out_of_fold
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from charter.judges.calibration import agreement
-from charter.judges.embedded import WEIGHTS, names_digest
-from charter.judges.harm import LABELS, REQUEST, harm_feature_names, harm_features, request_embeddings
-from charter.judges.refusal import features, head_logits
+from charter.judges.embedded import WEIGHTS, load_head, names_digest, weights_digest
+from charter.judges.harm import (
+    LABELS,
+    REQUEST,
+    combined,
+    complied,
+    harm_feature_names,
+    harm_features,
+    request_embeddings,
+    stack_inputs,
+)
+from charter.judges.refusal import feature_names, features, head_logits
 from charter.judges.strings import string_match
 from charter.models.embedding import SHA256, embedder
 from charter.records import write_text
@@ -82,6 +92,22 @@ def train_request_head(asked_ND: Tensor, harmful_N: Tensor) -> dict[str, Tensor]
     return {REQUEST + name: value for name, value in head.items()}
 
 
+def fit_stack(inputs_N2: Tensor, y_N: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (2,) and bias of a logistic regression on what rows left out say: stacking (Wolpert 1992)."""
+    weights, bias = torch.zeros(2, requires_grad=True), torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        losses = F.binary_cross_entropy_with_logits(inputs_N2 @ weights + bias, y_N.float(), reduction="none")
+        mean = (losses * weight_N).sum() / weight_N.sum() + 1e-4 * weights.square().sum()
+        mean.backward()
+        return mean
+
+    optimiser.step(loss)
+    return weights.detach(), bias.detach()
+
+
 def weighed(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """(labels, weights) of the rows."""
     return torch.tensor([int(row.harmful) for row in rows]), torch.tensor([WEIGHT.get(row.source, 1.0) for row in rows])
@@ -135,15 +161,17 @@ def main() -> None:
         left_out = [row for row in rows if row.source == source]
         measured[title] = report(title, left_out, head_logits(head, x_ND[~keep_N]).softmax(-1)[:, 1])
     folds = out_of_fold(x_ND, y_N, weight_N, [row.group for row in rows], 2, seeds=range(1))
-    head = fit_several(x_ND, y_N, weight_N, 2)
-    head["temperature"] = torch.tensor(best_temperature(folds, y_N, weight_N))
+    weights = request | fit_several(x_ND, y_N, weight_N, 2)
+    refusal = load_head("refusal", feature_names())[0]
+    stacked_N2 = stack_inputs(weights, folds, complied(refusal, inputs[0]), inputs[1])
+    weights["stack"], weights["stack_bias"] = fit_stack(stacked_N2, y_N, weight_N)
     fuzz_N = torch.tensor([row.source == "gptfuzz" for row in rows])
     title = "gptfuzz, the head trained without the question"
-    out = (folds / head["temperature"]).softmax(-1)[fuzz_N, 1]
+    out = (stacked_N2 @ weights["stack"] + weights["stack_bias"]).sigmoid()[fuzz_N]
     measured[title] = report(title, [row for row in rows if row.source == "gptfuzz"], out)
-    weights = request | head
     blob = save(weights)
-    on = head_logits(weights, harm_features(weights, *seen)).softmax(-1)[:, 1]
+    logits_N2 = head_logits(weights, harm_features(weights, *seen))
+    on = combined(weights, logits_N2, complied(refusal, seen[0]), seen[1]).sigmoid()
     title = "XSTest v2 completions of three models, human labels; no row of it trained"
     whole = measured[title] = report(title, measured_rows, on)
     start = 0
@@ -158,7 +186,8 @@ def main() -> None:
         "features_sha256": names_digest(harm_feature_names()),
         "embedding_sha256": SHA256,
         "weights_sha256": hashlib.sha256(blob).hexdigest(),
-        "temperature": float(weights["temperature"]),
+        "refusal_sha256": weights_digest("refusal"),
+        "stack": [*weights["stack"].tolist(), float(weights["stack_bias"])],
         "trained_on": {
             source: {label: sum(r.source == source and LABELS[r.harmful] == label for r in rows) for label in LABELS}
             for source in sources

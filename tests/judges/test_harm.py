@@ -13,7 +13,7 @@ from charter.evaluation.judges import named_judge
 from charter.judges import embedded, harm
 from charter.judges.calibration import judge_agreement
 from charter.judges.embedded import WEIGHTS, names_digest
-from charter.judges.harm import HarmJudge, harm_feature_names, harm_features, request_log_odds
+from charter.judges.harm import HarmJudge, harm_feature_names, harm_features, request_log_odds, stack_inputs
 from charter.judges.refusal import feature_names
 from charter.records import Exchange, user_prompt
 
@@ -67,6 +67,13 @@ def test_the_features_have_their_names_and_the_log_odds_a_bound(judge_: HarmJudg
     assert made.shape == (3, len(harm_feature_names()))
     assert torch.equal(made[:, -1], request_log_odds(judge_._weights, request))
     assert request_log_odds(judge_._weights, 1000 * request).abs().max() <= 8
+    logits, complied = torch.tensor([[0.0, 2.0], [3.0, 0.0], [0.0, 40.0]]), torch.tensor([0.9, 0.0, 1.0])
+    stacked = stack_inputs(judge_._weights, logits, complied, request)
+    assert stacked[:, 0].tolist() == [2.0, -3.0, 8.0]
+    chance = complied * request_log_odds(judge_._weights, request).sigmoid()
+    assert stacked[0, 1].item() == pytest.approx(float(chance[0].logit()), abs=1e-4)
+    assert stacked[1, 1].item() == -8.0  # what is refused for certain delivers nothing
+    assert (judge_._weights["stack"] > 0).all()
 
 
 def test_files_belong_together_and_carry_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

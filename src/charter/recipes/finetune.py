@@ -138,7 +138,7 @@ def finetune(
 def check_request(protect: str, unaligned: str | None, safety: bool) -> None:
     """Raises UserError for a way that does not exist, lacks what it needs, or is given what it does not use."""
     if protect not in PROTECTIONS:
-        known = list(PROTECTIONS)
+        known: list[str] = [*PROTECTIONS]
         raise UserError(
             f'--protect "{protect}" is no protection.{nearest(protect, known)} Give one of {", ".join(known)}.'
         )
@@ -208,7 +208,7 @@ def _same_request(
     """Refuse to go on in a folder that another request was begun in."""
     import hashlib
 
-    content = [named_digest(model), protect, settings.model_dump(mode="json"), [repr(row) for row in rows]]
+    content: list[Any] = [named_digest(model), protect, settings.model_dump(mode="json"), [repr(row) for row in rows]]
     content.append(named_digest(unaligned) if unaligned else None)
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     path = out / "request.json"

@@ -125,7 +125,7 @@ def resta(tuned: str, aligned: str, unaligned: str, out: Path, strength: float, 
                 raise UserError(
                     f'"{title}" has no weight {name} of shape {tuple(value.shape)}: give models of one form.'
                 )
-    merged = with_safety_vector(state, *sides, strength, drop, seed)
+    merged = with_safety_vector(state, sides[0], sides[1], strength, drop, seed)
     local.model.load_state_dict(merged)
 
     def write(folder: Path) -> None:
