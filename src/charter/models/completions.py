@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from charter import __version__
-from charter.models.loading import best_dtype, model_places, named_digest
+from charter.models.loading import best_dtype, named_digest, places
 from charter.models.smollm2 import cache_folder
 from charter.records import Completion, Conversation, Sampling
 
@@ -43,13 +43,15 @@ def completion_cache(name: str) -> CompletionCache | None:
 
     An endpoint may change behind its name, and so may a hub id. Raises UserError when the name is no model.
     """
-    places = [] if ":" in name else model_places(name)
-    if not places or any(isinstance(place, str) for place in places):
+    if ":" in name:
+        return None
+    folders = [folder for folder in places(name) if folder is not None]
+    if any(isinstance(folder, str) for folder in folders):
         return None
     import torch
 
     parts = [named_digest(name), str(best_dtype()), str(torch.cuda.is_available()), __version__]
-    for folder in places:
+    for folder in folders:
         for file in _TOKENIZER_FILES:
             path = Path(folder) / file
             if path.is_file():
