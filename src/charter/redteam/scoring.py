@@ -29,14 +29,14 @@ def attack_judge(name: str) -> Judge:
 
 
 def getting_through(chosen: Judge) -> str:
-    """The label that says that an attack got through: `harmful`, or `none` (no refusal). Raises UserError for neither."""
+    """The label that says that an attack got through, `harmful` or `none` (no refusal). Raises UserError for neither."""
     said = frozenset(getattr(chosen, "labels", ()))
     for labels, label in _BY_LABELS:
         if said == labels:
             return label
     raise UserError(
-        f'The judge "{chosen.name}" does not say whether an attack got through: its labels must be harmful and safe, or '
-        "full, partial and none. `harm` and `refusal` are such judges."
+        f'The judge "{chosen.name}" does not say whether an attack got through: its labels must be harmful and safe, '
+        "or full, partial and none. `harm` and `refusal` are such judges."
     )
 
 

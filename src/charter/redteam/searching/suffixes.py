@@ -82,14 +82,11 @@ def _gradient(setting: Setting, behaviours: Sequence[Behaviour]) -> dict[str, An
 
     local = _local(setting)
     format_ = chat_format(local.tokenizer)
-    problems, start = [], ()
-    for behaviour in behaviours:
-        problem, start = problem_of(format_, behaviour.text, behaviour.opening(), FIRST)
-        problems.append(problem)
+    posed = [problem_of(format_, behaviour.text, behaviour.opening(), FIRST) for behaviour in behaviours]
     settings = GCGSettings(steps=setting.steps, width=setting.width, seed=setting.seed)
     with ready(local.model):
-        objectives = [Objective(local.model, problem) for problem in problems]
-        found = search(objectives, local.tokenizer, start, settings, stop_when_matched=True)
+        objectives = [Objective(local.model, problem) for problem, _ in posed]
+        found = search(objectives, local.tokenizer, posed[0][1], settings, stop_when_matched=True)
     return {"text": found.text, "loss": found.loss, "steps": len(found.losses)}
 
 
