@@ -114,12 +114,6 @@ def named_digest(name: str) -> str:
     return model_digest(*places(name))
 
 
-def model_places(name: str) -> list[Path | str]:
-    """Where the model of that name is read from: a folder or a hub id, and the adapter's folder where there is one."""
-    base, adapter = places(name)
-    return [base] if adapter is None else [base, adapter]
-
-
 def model_digest(base: Path | str, adapter: Path | None = None) -> str:
     """sha256 over the weight files of a folder (and of its adapter). A hub id stands for itself.
 

@@ -79,19 +79,14 @@ def _gradient(setting: Setting, behaviours: Sequence[Behaviour]) -> dict[str, An
     from charter.models.template import chat_format
     from charter.redteam.gcg import GCGSettings, Objective, problem_of, search
     from charter.redteam.gcg.objective import ready
-    from charter.redteam.gcg.problem import Problem
 
     local = _local(setting)
     format_ = chat_format(local.tokenizer)
-    problems: list[Problem] = []
-    start: tuple[int, ...] = ()
-    for behaviour in behaviours:
-        problem, start = problem_of(format_, behaviour.text, behaviour.opening(), FIRST)
-        problems.append(problem)
+    posed = [problem_of(format_, behaviour.text, behaviour.opening(), FIRST) for behaviour in behaviours]
     settings = GCGSettings(steps=setting.steps, width=setting.width, seed=setting.seed)
     with ready(local.model):
-        objectives = [Objective(local.model, problem) for problem in problems]
-        found = search(objectives, local.tokenizer, start, settings, stop_when_matched=True)
+        objectives = [Objective(local.model, problem) for problem, _ in posed]
+        found = search(objectives, local.tokenizer, posed[0][1], settings, stop_when_matched=True)
     return {"text": found.text, "loss": found.loss, "steps": len(found.losses)}
 
 
