@@ -6,10 +6,11 @@ import importlib
 from typing import Any
 
 
-def require(package: str, wanted_by: str) -> Any:
-    """The imported package, which is also the name of the extra that brings it.
+def require(package: str, wanted_by: str, extra: str | None = None) -> Any:
+    """The imported package.
 
-    wanted_by: what asks for it, as the user wrote it.  Raises UserError when it is missing or cannot be imported.
+    wanted_by: what asks for it, as the user wrote it. extra: the extra that brings it; None where the extra has the
+    package's name.  Raises UserError when it is missing or cannot be imported.
     """
     from charter.errors import UserError
 
@@ -19,6 +20,6 @@ def require(package: str, wanted_by: str) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
         reason = "which is not installed" if missing else f"which cannot be imported ({error})"
         raise UserError(
-            f"{wanted_by} needs the package {package}, {reason}. Install it with `pip install 'charter[{package}]'`, "
+            f"{wanted_by} needs the package {package}, {reason}. Install it with `pip install 'charter[{extra or package}]'`, "
             "or leave the option out."
         ) from None
