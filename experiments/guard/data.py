@@ -196,6 +196,34 @@ def everyday(data: Path) -> Iterator[Row]:
             yield Row(line.split("\t")[-1], "", "winogender", 0.5)
 
 
+def suffixes(count: int, seed: int) -> list[str]:
+    """Word pieces drawn at random and glued as a byte-level tokenizer prints them: what optimised suffixes look like."""
+    draw = random.Random(seed)
+    pieces = [n.removeprefix("##") for n in vocabulary() if n.isascii() and not n.startswith("[") and len(n) > 1]
+    marks = ["\\", "!", "--", "(", ")", "]", '"', "**", "=", ".", "{", "://", "<", "+", ";", "_", "|", "```", "\\'"]
+    out = []
+    for _ in range(count):
+        parts = [draw.choice(marks) if draw.random() < 0.3 else draw.choice(pieces) for _ in range(draw.choice([12, 20, 25]))]
+        parts = [p.capitalize() if draw.random() < 0.15 else p for p in parts]
+        out.append("".join((" " if draw.random() < 0.45 else "") + p for p in parts))
+    return out
+
+
+def vocabulary() -> list[str]:
+    from charter.guard.encoder import Tokens
+    from charter.models.embedding import model_folder
+
+    return sorted(Tokens(model_folder())._tokenizer.get_vocab())
+
+
+def suffixed(_: Path) -> Iterator[Row]:
+    """Requests of ours, harmful and harmless, with such a suffix."""
+    asked = [row["harmful"] for row in _jsonl(PROJECT / "twins.jsonl")][:150]
+    asked += [row["prompt"] for row in _jsonl(PROJECT / "general_prompts.jsonl")][:100]
+    for text, suffix in zip(asked, suffixes(len(asked), 0), strict=True):
+        yield Row(f"{text}{suffix}", "jailbreak", "suffixed", 1.0)
+
+
 def hh_unlabelled(data: Path) -> list[str]:
     """First user turns of hh-rlhf's red-team conversations: many harmful, many not, none labelled."""
     rows = _jsonl(data / "hh-rlhf-harmless" / "dev.jsonl")
@@ -207,7 +235,7 @@ def training_rows(data: Path) -> list[Row]:
     """Every labelled training row, equal texts once."""
     parts: list[Iterable[Row]] = [
         part(data)
-        for part in (red_instruct, advbench, davidson, surge, toxigen, jailbreaks, injections, rbr, project, everyday)
+        for part in (red_instruct, advbench, davidson, surge, toxigen, jailbreaks, injections, rbr, project, everyday, suffixed)
     ]
     composed = [Row(r.text.removeprefix("Continue: "), r.category, r.source) for r in composed_rows()]
     rows = [row for part in [*parts, composed] for row in part if row.text.strip()]
@@ -231,6 +259,7 @@ def xstest(data: Path) -> list[tuple[str, bool]]:
 
 def held_out(data: Path) -> dict[str, list[tuple[str, bool]]]:
     """Sets that only measure: (text, whether it should be stopped). Thresholds come from `THRESHOLD_SETS` only."""
+    asked = [row["prompt"] for row in _jsonl(SUITES / "harmful_requests.jsonl")]
     harmbench = _csv(data / "harmbench-val" / "harmbench_behaviors_text_val.csv")
     guardrails = list(_jsonl(data / "openai-guardrails-demo" / "demo_data.jsonl"))
     giskard = _csv(data / "giskard-prompt-injections" / "prompt_injections.csv")
@@ -248,6 +277,7 @@ def held_out(data: Path) -> dict[str, list[tuple[str, bool]]]:
             if "copyright" not in row["FunctionalCategory"]
         ],
         "guardrails-demo": [(row["data"], bool(row["expected_triggers"].get("Jailbreak"))) for row in guardrails],
+        "random-suffixes": [(f"{a}{s}", True) for a, s in zip(asked, suffixes(len(asked), 1), strict=True)],
         "giskard": [(row["prompt"], True) for row in giskard],
         "langkit-jailbreak": [(text, True) for text in langkit],
         "mt-bench": [(row["turns"][0], False) for row in _jsonl(data / "mt-bench" / "mt_bench_question.jsonl")],

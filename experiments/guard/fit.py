@@ -63,7 +63,7 @@ def targets(category: str, soft: float) -> list[float]:
 
 
 class Network(torch.nn.Module):
-    def __init__(self, mean: Tensor, scale: Tensor, seed: int, shapes: int) -> None:
+    def __init__(self, mean: Tensor, scale: Tensor, seed: int, shapes: int, kinds: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         size = len(mean) + BAG + shapes
@@ -72,8 +72,8 @@ class Network(torch.nn.Module):
         self.bag.data.normal_(0, 0.05, generator=generator)
         self.w1 = torch.nn.Parameter(torch.randn(HIDDEN, size, generator=generator) / size**0.5)
         self.b1 = torch.nn.Parameter(torch.zeros(HIDDEN))
-        self.w2 = torch.nn.Parameter(torch.randn(len(KINDS), HIDDEN, generator=generator) / HIDDEN**0.5)
-        self.b2 = torch.nn.Parameter(torch.full((len(KINDS),), -1.0))
+        self.w2 = torch.nn.Parameter(torch.randn(kinds, HIDDEN, generator=generator) / HIDDEN**0.5)
+        self.b2 = torch.nn.Parameter(torch.full((kinds,), -1.0))
 
     def forward(self, dense: Tensor, flat: Tensor, offsets: Tensor, counts: Tensor, shape_: Tensor) -> Tensor:
         z = ((dense - self.mean) / self.scale).clamp(-6, 6)
@@ -96,7 +96,7 @@ def fit(found: Features, y_NK: Tensor, weight_N: Tensor, seed: int, epochs: int 
     """One network: AdamW on smoothed binary cross-entropy over the kinds that each row tells."""
     torch.manual_seed(seed)
     mean, scale = found.dense.mean(0), found.dense.std(0).clamp_min(1e-3)
-    net = Network(mean, scale, seed, found.shape.shape[1])
+    net = Network(mean, scale, seed, found.shape.shape[1], y_NK.shape[1])
     steps = epochs * (len(found) // BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charter import __version__
-from charter.cli import align, data, document, evaluate, generate, judge, logprobs, reward, train
+from charter.cli import align, data, document, evaluate, generate, guard, judge, logprobs, reward, train
 from charter.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNFINISHED, EXIT_USAGE, UserError
 from charter.training.devices import end, launched, leave
 
@@ -80,6 +80,7 @@ app.command("compare")(evaluate.compare)
 app.command("regress")(evaluate.regress)
 app.add_typer(judge.app, name="judge")
 app.add_typer(reward.app, name="reward")
+app.add_typer(guard.app, name="guard")
 
 
 def run() -> None:

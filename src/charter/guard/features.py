@@ -29,9 +29,9 @@ def ngrams(text: str) -> NDArray[np.int64]:
     lowered = " ".join(text.lower().split())
     words = _WORD.findall(lowered)
     pairs = [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
-    hashed = np.array([zlib.crc32(word.encode()) for word in (*words, *pairs)], dtype=np.uint32)
+    hashed = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in (*words, *pairs)], dtype=np.uint32)
     parts = [hashed]
-    codes = np.frombuffer(f" {lowered} ".encode("utf-32-le", "replace"), dtype=np.uint32)
+    codes = np.frombuffer(f" {lowered} ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     with np.errstate(over="ignore"):
         for n in (3, 4, 5):
             if len(codes) < n:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from charter.guard.gibberish import gibberish
+from charter.guard.decoding import readable
 from charter.guard.subject import Subject
 from charter.guard.verdicts import STOP_AT, Finding, Span
 
@@ -106,8 +106,6 @@ def evidence_in(subject: Subject) -> list[Evidence]:
     for piece in plain.decoded:
         place = Span(piece.start, piece.end, f"encoded ({piece.kind})")
         inside = sum(e.logits for e in wordings(piece.text, False))
-        from charter.guard.decoding import readable
-
         hiding = max(_DECODED[part] for part in piece.kind.split(", ")) if readable(piece.text) >= 0.15 else 0.0
         if inside or hiding:
             out.append(Evidence(f"encoded ({piece.kind})", inside + hiding, place))
@@ -115,9 +113,6 @@ def evidence_in(subject: Subject) -> list[Evidence]:
         out.append(Evidence("invisible characters", _HIDDEN_PER_LOG * math.log(plain.hidden), None))
     if plain.lookalikes >= 2:
         out.append(Evidence("look-alike letters", 1.5 + math.log(plain.lookalikes), None))
-    strange = gibberish(text)
-    if strange:
-        out.append(Evidence("gibberish", strange.logits, Span(strange.start, strange.end, "gibberish")))
     if subject.untrusted:
         out += [Evidence(f"{e.kind} in context", e.logits, None) for e in wordings(subject.untrusted, True)]
     return out
