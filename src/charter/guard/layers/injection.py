@@ -44,6 +44,7 @@ RULES: Final = (
     _rule("override", 7.0, 8.0,
           rf"\b{_DROP}\b[^.!?\n]{{0,30}}\b{_EARLIER}\b[^.!?\n]{{0,25}}\b{_ORDERS}\b",
           rf"\b{_DROP}\b (?:all|any|every|everything|whatever)\b[^.!?\n]{{0,40}}\b(?:told|said|written|given|before|above|{_ORDERS})\b",
+          rf"\b{_DROP}\b[^.!?\n]{{0,15}}\b{_ORDERS}\b[^.!?\n]{{0,25}}\b(?:given|told|above|before|previously)\b",
           rf"\b{_ORDERS}\b[^.!?\n]{{0,20}}\b(?:above|before|previously|given)\b[^.!?\n]{{0,20}}\b(?:void|no longer apply|cancelled|are over|obsolete|not apply)\b",
           r"\b(?:oublie[zr]?|ignore[zr]?|ignora|olvida|vergiss|ignoriere|vergeet|negeer|dimentica)\b[^.!?\n]{0,40}\b(?:instructions?|instrucciones|anweisungen|istruzioni|instructies|consignes|instruções)\b"),
     _rule("new instructions", 3.0, 6.0,

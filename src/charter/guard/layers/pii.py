@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from charter.guard import checksums
+from charter.guard.names import names
 from charter.guard.subject import Subject
 from charter.guard.verdicts import Finding, Span
 
@@ -163,18 +164,38 @@ def _phonenumbers() -> Any:
 
 
 class PiiLayer:
-    """Personal data in the text: redacted. The score is the share of the text that is personal data, never a stop."""
+    """Personal data that has a form: redacted. The score is the share of the text that it takes up, never a stop."""
 
     name = "pii"
 
     def __init__(self, clauses: tuple[str, ...] = ("pii",)) -> None:
+        """Raises UserError when the package phonenumbers is missing."""
         self._clauses = clauses
         _phonenumbers()
 
     def check(self, subject: Subject) -> Finding:
-        spans = personal_data(subject.text)
-        if not spans:
-            return Finding(score=0.0)
-        share = sum(span.end - span.start for span in spans) / len(subject.text)
-        kinds = ", ".join(sorted({span.kind for span in spans}))
-        return Finding("redact", share, self._clauses, tuple(spans), kinds)
+        return redaction(personal_data(subject.text), subject.text, self._clauses)
+
+
+class NamesLayer:
+    """Names of people, places and addresses: reported. They are redacted only where the operator asks for it, because
+    most prompts with a name in them are about that name."""
+
+    name = "names"
+
+    def __init__(self, redact: bool = False, clauses: tuple[str, ...] = ("pii",)) -> None:
+        self._redact, self._clauses = redact, clauses
+
+    def check(self, subject: Subject) -> Finding:
+        spans = names(subject.text)
+        if self._redact:
+            return redaction(spans, subject.text, self._clauses)
+        return Finding(score=0.0, spans=tuple(spans))
+
+
+def redaction(spans: list[Span], text: str, clauses: tuple[str, ...]) -> Finding:
+    """What a layer that redacts these spans says."""
+    if not spans:
+        return Finding(score=0.0)
+    share = sum(span.end - span.start for span in spans) / len(text)
+    return Finding("redact", min(share, 1.0), clauses, tuple(spans), ", ".join(sorted({s.kind for s in spans})))

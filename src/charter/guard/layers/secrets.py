@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from typing import Final
 
+from charter.guard.layers.pii import redaction
 from charter.guard.subject import Subject
 from charter.guard.verdicts import Finding, Span
 
@@ -94,8 +95,4 @@ class SecretsLayer:
         self._clauses = clauses
 
     def check(self, subject: Subject) -> Finding:
-        spans = secrets_in(subject.text)
-        if not spans:
-            return Finding(score=0.0)
-        share = sum(span.end - span.start for span in spans) / len(subject.text)
-        return Finding("redact", share, self._clauses, tuple(spans), ", ".join(sorted({s.kind for s in spans})))
+        return redaction(secrets_in(subject.text), subject.text, self._clauses)
