@@ -2,11 +2,11 @@
 
     python bench/guard.py --rounds 15
 
-Ours is everything that `charter guard score --side input` does to a prompt: limits, wordings, personal data, secrets and
-the classifier. Theirs is the embedding alone, of the same weights: by sentence-transformers where it is installed,
-otherwise by the forward pass of transformers that it runs (fp32, mean pooling), which is named in the output. Prompts of
-128 and 512 tokens, one at a time and 16 together; both sides may use every core. The last line is a JSON list, one object
-a shape; ratio > 1 means that ours is faster.
+Ours is everything that `charter guard score --side input` does to a prompt: limits, wordings, personal data, secrets
+and the classifier. Theirs is the embedding alone, of the same weights: by sentence-transformers where it is installed,
+otherwise by the forward pass of transformers that it runs (fp32, mean pooling), which is named in the output. Prompts
+of 128 and 512 tokens, one at a time and 16 together; both sides may use every core. The last line is a JSON list, one
+object a shape; ratio > 1 means that ours is faster.
 """
 
 from __future__ import annotations

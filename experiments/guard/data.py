@@ -197,13 +197,15 @@ def everyday(data: Path) -> Iterator[Row]:
 
 
 def suffixes(count: int, seed: int) -> list[str]:
-    """Word pieces drawn at random and glued as a byte-level tokenizer prints them: what optimised suffixes look like."""
+    """Word pieces drawn at random, glued as a byte-level tokenizer prints them: what optimised suffixes look like."""
     draw = random.Random(seed)
     pieces = [n.removeprefix("##") for n in vocabulary() if n.isascii() and not n.startswith("[") and len(n) > 1]
     marks = ["\\", "!", "--", "(", ")", "]", '"', "**", "=", ".", "{", "://", "<", "+", ";", "_", "|", "```", "\\'"]
     out = []
     for _ in range(count):
-        parts = [draw.choice(marks) if draw.random() < 0.3 else draw.choice(pieces) for _ in range(draw.choice([12, 20, 25]))]
+        parts = [
+            draw.choice(marks) if draw.random() < 0.3 else draw.choice(pieces) for _ in range(draw.choice([12, 20, 25]))
+        ]
         parts = [p.capitalize() if draw.random() < 0.15 else p for p in parts]
         out.append("".join((" " if draw.random() < 0.45 else "") + p for p in parts))
     return out
@@ -235,7 +237,19 @@ def training_rows(data: Path) -> list[Row]:
     """Every labelled training row, equal texts once."""
     parts: list[Iterable[Row]] = [
         part(data)
-        for part in (red_instruct, advbench, davidson, surge, toxigen, jailbreaks, injections, rbr, project, everyday, suffixed)
+        for part in (
+            red_instruct,
+            advbench,
+            davidson,
+            surge,
+            toxigen,
+            jailbreaks,
+            injections,
+            rbr,
+            project,
+            everyday,
+            suffixed,
+        )
     ]
     composed = [Row(r.text.removeprefix("Continue: "), r.category, r.source) for r in composed_rows()]
     rows = [row for part in [*parts, composed] for row in part if row.text.strip()]

@@ -14,7 +14,7 @@ from charter.guard.features import BUCKETS, ngrams, shape
 
 KINDS = ("harm", "crime", "hate", "sexual", "violence", "self_harm", "jailbreak", "injection", "embedded")
 HARM = ("crime", "hate", "sexual", "violence", "self_harm")
-HIDDEN, BAG, EPOCHS, BATCH, RATE, DECAY = 48, 16, 10, 128, 2e-3, 0.02
+HIDDEN, BAG, EPOCHS, BATCH, RATE, DECAY = 48, 16, 8, 128, 2e-3, 0.02
 DROP_DENSE, DROP_BAG, DROP_HIDDEN, SMOOTH = 0.2, 0.5, 0.3, 0.03
 
 

@@ -1,4 +1,4 @@
-"""What the guard's scores are worth on labelled sets: recall at fixed false positives, AUPRC, F1 at a fixed threshold."""
+"""What the guard's scores are worth on labelled sets: recall at fixed false positives, AUPRC, F1 at a threshold."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Sentence patterns of the names tagger: {P} a person, {L} a place, {A} an address, {C} a company, {T} a thing that is
 written like a name and is none, {N} a number. All written for this project."""
 
+# ruff: noqa: E501  (lists of text)
+
 COMPANIES = [
     "Northwind", "Acme Logistics", "Blue Harbor Bank", "Helios Energy", "Green Valley Foods", "Contoso", "Orbit Systems",
     "Red Fern Books", "Lakeside Clinic", "Pioneer Rail", "Silver Oak Insurance", "Globex", "Umbra Games",

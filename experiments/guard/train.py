@@ -1,6 +1,6 @@
 """Train the guard's heads, set their thresholds, measure them, and write weights and meta into the package.
 
-    python experiments/guard/train.py DATA_FOLDER --cache FILE [--fpr 0.02]
+    python experiments/guard/train.py DATA_FOLDER --cache FILE
 
 DATA_FOLDER holds the development sets by name (see `data.py`). Takes some minutes on two idle cores, nearly all of it
 embedding; the cache keeps that for the next time. Everything is seeded.
@@ -28,7 +28,9 @@ from charter.guard.layers.classifier import STOPPING, WEIGHTS
 from charter.models.embedding import SHA256
 from charter.records import write_text
 
-SEEDS = 3
+SEEDS, FOLDS = 3, 2
+FALSE_POSITIVES = {"harm": 0.025, "jailbreak": 0.005, "injection": 0.005, "embedded": 0.01}
+"""Share of harmless threshold rows that each kind may stop: chosen beforehand so that all together stay below 4%."""
 THRESHOLD_SETS = ("suite-lookalikes", "ultrafeedback-eval", "mt-bench", "self-instruct-user", "guardrails-demo")
 """Held-out sets whose harmless rows set the thresholds. They are not among the sets that the tables report on."""
 
@@ -52,7 +54,7 @@ def spread(rows: list[Row], found: Features) -> tuple[torch.Tensor, torch.Tensor
 
 def group(source: str, text: str) -> int:
     """Fold of a row: sources of sentences are split by text, since there is one of each kind only."""
-    return hashlib.sha256(f"{source}{text[:24]}".encode()).digest()[0] % 4
+    return hashlib.sha256(f"{source}{text[:24]}".encode()).digest()[0] % FOLDS
 
 
 def out_of_fold(rows: list[Row], found: Features) -> torch.Tensor:
@@ -60,7 +62,7 @@ def out_of_fold(rows: list[Row], found: Features) -> torch.Tensor:
     y_WK, weight_W = spread(rows, found)
     fold_W = torch.tensor([group(row.source, row.text) for row in rows])[found.owner]
     out = torch.zeros(len(found), len(KINDS))
-    for fold in range(4):
+    for fold in range(FOLDS):
         seen = fold_W != fold
         net = fit(found.only(seen), y_WK[seen], weight_W[seen], seed=fold)
         out[~seen] = window_logits([net], found.only(~seen))
@@ -84,7 +86,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--fpr", type=float, default=0.02, help="of harmless threshold rows, for each kind that stops")
     parser.add_argument("--cached-only", action="store_true", help="train on what the cache holds, embed nothing")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
@@ -106,9 +107,7 @@ def main() -> None:
         if pairs
     }
     folds = out_of_fold(rows, found).numpy()
-    harmless = np.concatenate(
-        [logits[n][[not bad for _, bad in sets[n]]] for n in THRESHOLD_SETS if n in logits]
-    )
+    harmless = np.concatenate([logits[n][[not bad for _, bad in sets[n]]] for n in THRESHOLD_SETS if n in logits])
     offsets, slopes = {}, {}
     for i, kind in enumerate(KINDS):
         y = np.array([targets(row.category, row.soft)[i] for row in rows])
@@ -116,11 +115,11 @@ def main() -> None:
         weight = np.array([row.weight for row in rows])[known]
         slopes[kind] = platt(folds[known, i], y[known], weight)
         source = harmless[:, i] if kind in STOPPING else folds[known & (y == 0), i]
-        offsets[kind] = float(np.quantile(source, 1 - options.fpr))
+        offsets[kind] = float(np.quantile(source, 1 - FALSE_POSITIVES.get(kind, 0.01)))
     tables = measured(sets, logits, offsets)
     blob = save(merged(nets))
     meta = {
-        "format": FORMAT, "kinds": KINDS, "offsets": offsets, "slopes": slopes, "false_positive_rate": options.fpr,
+        "format": FORMAT, "kinds": KINDS, "offsets": offsets, "slopes": slopes, "false_positive_rates": FALSE_POSITIVES,
         "threshold_sets": [n for n in THRESHOLD_SETS if n in logits], "threshold_rows": len(harmless),
         "encoder": encoder().backend, "embedding_sha256": SHA256, "weights_sha256": hashlib.sha256(blob).hexdigest(),
         "trained_on": counts(rows), "measured": tables,

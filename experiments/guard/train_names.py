@@ -6,6 +6,8 @@ Needs `faker` (MIT), which makes up the names. Sentence patterns are this projec
 (MIT), of which no row trains anything; some sixty of its sentences were read before the patterns were written.
 """
 
+# ruff: noqa: E501  (tables)
+
 from __future__ import annotations
 
 import argparse
@@ -32,7 +34,7 @@ KIND = {"P": "PERSON", "L": "LOCATION", "A": "STREET_ADDRESS"}
 
 
 def sentence(draw: random.Random, fakers: list) -> tuple[str, list[Span]]:
-    """One pattern filled: the text and where its names lie. Capitals are dropped or raised now and then, as people do."""
+    """One pattern filled: the text and where its names lie. Capitals are dropped or raised now and then."""
     fake = draw.choice(fakers)
     local = draw.choice(fakers)
     makers = {
@@ -122,7 +124,9 @@ def measure(path: Path) -> dict[str, dict[str, float]]:
         ours += [s for s in names(text) if not any(s.start < o.end and o.start < s.end for o in ours)]
         for kind in {s.kind for s in (*theirs, *ours)} - {""}:
             c = counts.setdefault(kind, [0, 0, 0, 0])
-            for span, others, place in [(s, ours, 0) for s in theirs if s.kind == kind] + [(s, theirs, 2) for s in ours if s.kind == kind]:
+            for span, others, place in [(s, ours, 0) for s in theirs if s.kind == kind] + [
+                (s, theirs, 2) for s in ours if s.kind == kind
+            ]:
                 covered = sum(max(0, min(span.end, o.end) - max(span.start, o.start)) for o in others if o.kind == kind)
                 c[place] += covered >= (span.end - span.start) / 2
                 c[place + 1] += 1

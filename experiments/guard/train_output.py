@@ -35,7 +35,10 @@ def featurise(kept: Kept, rows: list[Exchange]) -> Features:
     embeddings, said, owner = kept.windows([row.completion for row in rows])
     prompts, _, prompt_owner = kept.windows([row.prompt for row in rows])
     first = {o: i for i, o in reversed(list(enumerate(prompt_owner)))}
-    dense = [joined(prompts[first[o]].astype(np.float32), e[None].astype(np.float32))[0] for e, o in zip(embeddings, owner, strict=True)]
+    dense = [
+        joined(prompts[first[o]].astype(np.float32), e[None].astype(np.float32))[0]
+        for e, o in zip(embeddings, owner, strict=True)
+    ]
     return features(np.stack(dense), said, owner)
 
 

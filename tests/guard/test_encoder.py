@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,7 +59,7 @@ def test_windows_cover_the_text_and_overlap(words: list[str]) -> None:
     windows = encoder().tokens.windows(text)
     assert all(len(window.ids) <= WINDOW + 2 for window in windows)
     assert all(0 <= window.start <= window.end <= len(text) for window in windows)
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         assert after.start < before.end
     if text.strip():
         assert text[: windows[0].start].strip() == ""

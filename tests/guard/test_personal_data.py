@@ -87,7 +87,10 @@ def test_private_keys_are_one_span_to_their_end() -> None:
 def test_redaction_replaces_each_span_by_its_kind_and_nothing_else() -> None:
     found = PiiLayer().check(Subject("Mail a@b.org or call +44 20 7946 0018!", "input"))
     assert found.verdict == "redact"
-    assert redacted("Mail a@b.org or call +44 20 7946 0018!", found.spans) == "Mail [EMAIL_ADDRESS] or call [PHONE_NUMBER]!"
+    assert (
+        redacted("Mail a@b.org or call +44 20 7946 0018!", found.spans)
+        == "Mail [EMAIL_ADDRESS] or call [PHONE_NUMBER]!"
+    )
     assert SecretsLayer().check(Subject("nothing here", "input")).verdict == "allow"
 
 

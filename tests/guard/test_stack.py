@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from charter.guard.stack import Place, Stack
 from charter.guard.subject import Subject
 from charter.guard.verdicts import (
-    STOP_AT, STOPS, Finding, LayerRecord, Span, Verdict, combined_score, redacted,
+    STOP_AT,
+    STOPS,
+    Finding,
+    LayerRecord,
+    Span,
+    Verdict,
+    combined_score,
+    redacted,
 )  # fmt: skip
 from charter.records import Message
 
@@ -154,7 +161,9 @@ verdicts: st.SearchStrategy[Verdict] = st.sampled_from(["allow", "redact", "bloc
 
 
 @given(st.lists(st.tuples(verdicts, st.none() | scores), min_size=1, max_size=6))
-def test_the_score_is_on_the_stop_side_exactly_when_the_verdict_stops(found: list[tuple[Verdict, float | None]]) -> None:
+def test_the_score_is_on_the_stop_side_exactly_when_the_verdict_stops(
+    found: list[tuple[Verdict, float | None]],
+) -> None:
     records = tuple(LayerRecord(str(i), "ran", Finding(v, s), 0.0) for i, (v, s) in enumerate(found))
     score = combined_score(records)
     assert 0 <= score <= 1

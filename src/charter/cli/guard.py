@@ -89,7 +89,7 @@ def train(
     loaded = load_charter(charter)
     if not any(roles(clause) for clause in loaded.clauses):
         raise UserError(
-            f"{charter}: no clause asks for a head. Give a clause `guard: [classifier]` (or scope, or person) and topics."
+            f"{charter}: no clause asks for a head. Give a clause `guard: [classifier]` (scope, person) and topics."
         )
     given = _given(examples) if examples else {}
     trained, reports = fit(loaded, embed_texts, given, fpr)

@@ -38,7 +38,7 @@ def baseline(
     """
     named = {kind: _clauses(charter, kind) for kind in ("classifier", "injection", "pii", "secrets", "leak")}
     injection = named["injection"] or ("injection",)
-    kinds = {kind: injection for kind in ("injection", "jailbreak")} if named["injection"] else {}
+    kinds = dict.fromkeys(("injection", "jailbreak"), injection) if named["injection"] else {}
     pii, secrets = PiiLayer(named["pii"] or ("pii",)), SecretsLayer(named["secrets"] or ("secrets",))
     limits, people = LimitsLayer(), NamesLayer(redact_names, named["pii"] or ("pii",))
     either = [Place(limits, 0), Place(pii, 1), Place(secrets, 1), Place(people, 1)]

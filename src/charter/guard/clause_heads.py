@@ -30,7 +30,8 @@ MIN_EXAMPLES: Final = 8
 FOLDS: Final = 4
 RIDGE: Final = 3.0
 _FORMS: Final = (
-    "{t}", "How do I get help with {t}?", "Tell me about {t}.", "I have a question about {t}.", "Can you help me with {t}?",
+    "{t}", "How do I get help with {t}?", "Tell me about {t}.", "I have a question about {t}.",
+    "Can you help me with {t}?",
     "What should I do about {t}?", "Explain {t} to me.", "Should I worry about {t}?", "Give me advice on {t}.",
     "I need to decide something about {t} today.", "Write a text about {t}.", "What do you think of {t}?",
 )  # fmt: skip
@@ -93,7 +94,9 @@ def harmless_prompts() -> list[str]:
     return [p.prompt for p in load_benign_prompts()] + [p.prompt for p in load_pairs({"lookalike", "plain"})]
 
 
-def logistic(x_ND: Floats, y_N: Floats, weight_N: Floats, ridge: float = RIDGE, steps: int = 12) -> tuple[Floats, float]:
+def logistic(
+    x_ND: Floats, y_N: Floats, weight_N: Floats, ridge: float = RIDGE, steps: int = 12
+) -> tuple[Floats, float]:
     """Weights and bias of a ridge logistic regression, by Newton's method."""
     design = np.concatenate([x_ND, np.ones((len(x_ND), 1))], axis=1).astype(np.float64)
     penalty = np.full(design.shape[1], ridge)
@@ -136,13 +139,25 @@ def fit_head(
         limit = float(np.quantile(held[y_N > 0], fpr))
         head = ClauseHead(clause.id, role, -w, limit - b, clause.instead or "")
         stopped = held < limit
-        report = HeadReport(clause.id, role, len(examples[0]), len(harmless[0]), float(stopped[y_N == 0].mean()), float(stopped[y_N > 0].mean()))
+        report = HeadReport(
+            clause.id,
+            role,
+            len(examples[0]),
+            len(harmless[0]),
+            float(stopped[y_N == 0].mean()),
+            float(stopped[y_N > 0].mean()),
+        )
         return head, report
     limit = float(np.quantile(held[y_N == 0], 1 - fpr))
     head = ClauseHead(clause.id, role, w, b - limit, clause.instead or "")
     stopped = held > limit
     return head, HeadReport(
-        clause.id, role, len(examples[0]), len(harmless[0]), float(stopped[y_N > 0].mean()), float(stopped[y_N == 0].mean())
+        clause.id,
+        role,
+        len(examples[0]),
+        len(harmless[0]),
+        float(stopped[y_N > 0].mean()),
+        float(stopped[y_N == 0].mean()),
     )
 
 
@@ -165,8 +180,8 @@ def train(
     for clause, _ in wanted:
         if len(examples[clause.id]) < MIN_EXAMPLES:
             raise UserError(
-                f"{charter.path}: clause {clause.id} asks for a guard head but gives {len(examples[clause.id])} examples; "
-                f"{MIN_EXAMPLES} are needed. List `topics:` in the clause, or give prompts with --examples."
+                f"{charter.path}: clause {clause.id} asks for a guard head but gives {len(examples[clause.id])} "
+                f"examples; {MIN_EXAMPLES} are needed. List `topics:` in the clause, or give prompts with --examples."
             )
     harmless = harmless_prompts() if wanted else []
     texts = list(dict.fromkeys([*harmless, *(text for found in examples.values() for text in found)]))
@@ -187,7 +202,9 @@ def train(
     return heads, reports
 
 
-def save(folder: Path, charter: Charter, heads: Sequence[ClauseHead], reports: Sequence[HeadReport], encoder: str) -> None:
+def save(
+    folder: Path, charter: Charter, heads: Sequence[ClauseHead], reports: Sequence[HeadReport], encoder: str
+) -> None:
     """Write clauses.safetensors and clauses.json into the folder, each whole or not at all."""
     from dataclasses import asdict
 
@@ -220,15 +237,16 @@ def load(folder: Path, charter: Charter) -> list[ClauseHead]:
         same = hashlib.sha256(blob).hexdigest() == meta["weights_sha256"] and meta["format"] == FORMAT
         trained_for = meta["charter_sha256"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(f"{path}: no guard heads can be read there ({error}). Make them with: charter guard train") from None
+        raise UserError(
+            f"{path}: no guard heads can be read there ({error}). Make them with: charter guard train"
+        ) from None
     if not same:
         raise UserError(f"{path} and clauses.safetensors do not belong together. Run charter guard train again.")
     if trained_for != charter.digest:
         raise UserError(
-            f"{path}: these heads were trained for another version of the charter ({meta['charter']} {meta['version']}). "
+            f"{path}: these heads were trained for another version of the charter ({meta['charter']} "
+            f"{meta['version']}). "
             f"Run: charter guard train --charter {charter.path} --out {folder}"
         )
     weights = from_bytes(blob)
     return [ClauseHead(h["clause"], h["role"], weights[h["clause"]], h["bias"], h["answer"]) for h in meta["heads"]]
-
-

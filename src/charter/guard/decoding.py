@@ -3,6 +3,8 @@
 Each finding keeps where it lies in the original text, in code points, so that layers can point at it.
 """
 
+# ruff: noqa: E501  (word lists)
+
 from __future__ import annotations
 
 import base64
@@ -21,23 +23,25 @@ MAX_DEPTH: Final = 2
 """Encodings inside encodings that are followed."""
 
 _TAGS: Final = range(0xE0020, 0xE007F)
-_ZERO_WIDTH: Final = frozenset("\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u180e\u034f\u115f\u1160\u3164")
+_ZERO_WIDTH: Final = frozenset(
+    "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u180e\u034f\u115f\u1160\u3164"
+)
 _BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 _LOOKALIKE: Final = str.maketrans(
     "аеорсухіјѕԁһԛԝкмтвнАВЕКМНОРСТХІЈЅУαορυνικτΑΒΕΖΗΙΚΜΝΟΡΤΥΧɑɡıⅼ",
     "aeopcyxijsdhqwkmtbhABEKMHOPCTXIJSYaopuviktABEZHIKMNOPTYXagil",
 )
 _BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}={0,2}(?![A-Za-z0-9+/_-])")
-_HEX: Final = re.compile(r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-fA-F]{2}[ :,]?){8,}(?![0-9A-Za-z])|(?:\\x[0-9a-fA-F]{2}){6,}")
+_HEX: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:0x)?(?:[0-9a-fA-F]{2}[ :,]?){8,}(?![0-9A-Za-z])|(?:\\x[0-9a-fA-F]{2}){6,}"
+)
 _PERCENT: Final = re.compile(r"(?:%[0-9a-fA-F]{2}|[\w.~+-]){6,}")
 _ENTITIES: Final = re.compile(r"(?:&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-zA-Z]{2,8});[^&\n]{0,3}){4,}")
 _ESCAPES: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4}){4,}")
 _BINARY: Final = re.compile(r"(?:[01]{8}[ ,]?){6,}")
 _SPACED: Final = re.compile(r"(?<!\S)(?:\w[ .\-_*]){5,}\w(?!\S)")
 _COMMON: Final = frozenset(
-    "the a an and or of to in is are was be you your i my me it that this for on with as at by from not do how what all "
-    "write tell give make say ignore instructions previous system prompt can will should have has about who which when"
-    .split()
+    ["the", "a", "an", "and", "or", "of", "to", "in", "is", "are", "was", "be", "you", "your", "i", "my", "me", "it", "that", "this", "for", "on", "with", "as", "at", "by", "from", "not", "do", "how", "what", "all", "write", "tell", "give", "make", "say", "ignore", "instructions", "previous", "system", "prompt", "can", "will", "should", "have", "has", "about", "who", "which", "when"]
 )  # fmt: skip
 
 

@@ -63,9 +63,7 @@ class Tokens:
         out = []
         for start in starts:
             end = min(start + WINDOW, len(ids))
-            out.append(
-                Window((self._start, *ids[start:end], self._end), offsets[start][0], offsets[end - 1][1])
-            )
+            out.append(Window((self._start, *ids[start:end], self._end), offsets[start][0], offsets[end - 1][1]))
         return out
 
 
@@ -123,9 +121,7 @@ def _int8_runner(folder: Path) -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(int8_file(folder)), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(int8_file(folder)), options, providers=["CPUExecutionProvider"])
 
     def run(ids: tuple[int, ...]) -> NDArray[np.float32]:
         hidden_1TD = session.run(None, {"ids": np.asarray([ids], dtype=np.int64)})[0]
@@ -148,7 +144,9 @@ def int8_file(folder: Path) -> Path:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
-        raise UserError(f"Building the int8 encoder needs the package onnx ({error}). Install it with: {INSTALL}") from None
+        raise UserError(
+            f"Building the int8 encoder needs the package onnx ({error}). Install it with: {INSTALL}"
+        ) from None
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:

@@ -62,9 +62,7 @@ class _Graph:
         """Layer norm of x + y."""
         gain = self.constant(f"{name}.gain", weights[f"{prefix}.weight"])
         shift = self.constant(f"{name}.shift", weights[f"{prefix}.bias"])
-        return self.node(
-            "SkipLayerNormalization", [x, y, gain, shift], f"{name}.out", domain=_FUSED, epsilon=EPSILON
-        )
+        return self.node("SkipLayerNormalization", [x, y, gain, shift], f"{name}.out", domain=_FUSED, epsilon=EPSILON)
 
 
 def _embedded(graph: _Graph, weights: Weights) -> str:

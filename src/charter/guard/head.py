@@ -38,7 +38,7 @@ def sigmoid(x: float) -> float:
 class Head:
     """Weights and what they mean.
 
-    weights: `mean`, `scale` (384), `bag` (buckets, d), `w1` (hidden, 384 + d + shape), `b1`, `w2` (kinds, hidden), `b2`.
+    weights: `mean`, `scale` (D), `bag` (buckets, d), `w1` (hidden, D + d + shape), `b1`, `w2` (kinds, hidden), `b2`.
     kinds: names of the outputs. offsets: per kind the logit at which it stops, at the false-positive rate it was set
     for; slopes: per kind the calibration's slope (Platt 1999).
     """
@@ -80,7 +80,9 @@ def load_head(path: Path) -> Head:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         same = digest == meta["weights_sha256"] and meta["format"] == FORMAT
     except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(f"{path}: the guard's classifier cannot be read ({error}). Reinstall charter, or train it again.") from None
+        raise UserError(
+            f"{path}: the guard's classifier cannot be read ({error}). Reinstall charter, or train it again."
+        ) from None
     if not same:
         raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
     weights = load_file(path)

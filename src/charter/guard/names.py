@@ -56,7 +56,8 @@ def features(words: Sequence[str]) -> NDArray[np.int64]:
         word, shape = lowered[i], forms[i]
         start = lowered[i - 1] in ("<>", ".", "!", "?", "\n", ":")
         names = [
-            f"w {word}", f"s3 {word[-3:]} {shape}", f"s2 {word[-2:]} {shape}", f"p3 {word[:3]} {shape}", f"s4 {word[-4:]}",
+            f"w {word}", f"s3 {word[-3:]} {shape}", f"s2 {word[-2:]} {shape}", f"p3 {word[:3]} {shape}",
+            f"s4 {word[-4:]}",
             f"f {shape} {start}", f"-1 {lowered[i - 1]} {shape}", f"+1 {lowered[i + 1]} {shape}",
             f"-2 {lowered[i - 2]} {lowered[i - 1]} {shape}", f"+2 {lowered[i + 1]} {lowered[i + 2]} {shape}",
             f"ff {forms[i - 1]} {shape} {forms[i + 1]}", f"fff {forms[i - 2]} {forms[i - 1]} {shape} {forms[i + 1]}",

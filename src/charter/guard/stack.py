@@ -14,7 +14,15 @@ from typing import Final, Literal, Protocol
 
 from charter.guard.subject import Subject, last_user
 from charter.guard.verdicts import (
-    STOPS, Decision, Finding, LayerRecord, Side, Span, combined_score, redacted, worst,
+    STOPS,
+    Decision,
+    Finding,
+    LayerRecord,
+    Side,
+    Span,
+    combined_score,
+    redacted,
+    worst,
 )  # fmt: skip
 from charter.guard.workers import Workers
 from charter.records import Conversation, user_prompt

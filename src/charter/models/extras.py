@@ -20,6 +20,6 @@ def require(package: str, wanted_by: str, extra: str | None = None) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
         reason = "which is not installed" if missing else f"which cannot be imported ({error})"
         raise UserError(
-            f"{wanted_by} needs the package {package}, {reason}. Install it with `pip install 'charter[{extra or package}]'`, "
-            "or leave the option out."
+            f"{wanted_by} needs the package {package}, {reason}. Install it with "
+            f"`pip install 'charter[{extra or package}]'`, or leave the option out."
         ) from None

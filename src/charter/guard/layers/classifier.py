@@ -92,7 +92,7 @@ class ClassifierLayer:
         return max(HARM, key=lambda kind: float(logits[:, self._place[kind]].max()))
 
     def _spans(self, stopped: list[str], reading: Reading, subject: Subject) -> tuple[Span, ...]:
-        """The windows that stop the text; where disguises were taken off, their places are not the text's: all of it."""
+        """The windows that stop the text; all of it where disguises were taken off and places do not agree."""
         spans = []
         for kind in stopped:
             if kind == "embedded":

@@ -18,7 +18,8 @@ from charter.guard.subject import Subject
 from charter.guard.verdicts import STOP_AT, Finding, Span
 
 _DECLINES: Final = (
-    "i can't", "i cannot", "i can’t", "i'm sorry", "i am sorry", "i won't", "i’m sorry", "unable to", "not able to", "i must decline",
+    "i can't", "i cannot", "i can’t", "i'm sorry", "i am sorry", "i won't", "i’m sorry",
+    "unable to", "not able to", "i must decline",
 )  # fmt: skip
 
 

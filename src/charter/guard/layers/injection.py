@@ -4,6 +4,8 @@ Transparent rules over the text and over everything that was decoded from it. Ea
 logits; what they add up to is the score. The classifier (`layers.classifier`) reads the same text for meaning.
 """
 
+# ruff: noqa: E501  (patterns)
+
 from __future__ import annotations
 
 import math
@@ -51,7 +53,7 @@ RULES: Final = (
           r"(?:^|\n|[.!] )\s*(?:your )?(?:new|updated|real|actual|revised) (?:system )?(?:instructions?|task|prompt|orders)\s*(?::|are|is)",
           r"\b(?:from now on|instead|henceforth),? (?:you (?:are|will|must|shall)|act|obey|only)\b"),
     _rule("prompt extraction", 5.6, 7.0,
-          rf"\b(?:reveal|show|print|repeat|output|display|tell me|give me|leak|expose|dump|reproduce|recite|disclose|share|write out|paste|summari[sz]e|translate|encode)\b[^.!?\n]{{0,40}}\b(?:your|the|hidden|secret|full|entire|initial|original)\b[^.!?\n]{{0,25}}\b(?:system (?:prompt|message|instructions?|configuration)|(?:initial|original|hidden|secret|starting|first) (?:prompt|instructions?|message)|pre-?prompt|meta-?prompt)\b",
+          r"\b(?:reveal|show|print|repeat|output|display|tell me|give me|leak|expose|dump|reproduce|recite|disclose|share|write out|paste|summari[sz]e|translate|encode)\b[^.!?\n]{0,40}\b(?:your|the|hidden|secret|full|entire|initial|original)\b[^.!?\n]{0,25}\b(?:system (?:prompt|message|instructions?|configuration)|(?:initial|original|hidden|secret|starting|first) (?:prompt|instructions?|message)|pre-?prompt|meta-?prompt)\b",
           r"\bwhat (?:is|are|was|were)\b[^.!?\n]{0,20}\byour\b[^.!?\n]{0,20}\b(?:system prompt|(?:initial|original|hidden|exact|first) (?:prompt|instructions?)|system message)\b",
           r"\b(?:repeat|print|output|copy|write|quote|put)\b[^.!?\n]{0,30}\b(?:everything|all (?:of )?(?:the )?(?:text|words)|the (?:text|words|lines?))\b[^.!?\n]{0,20}\b(?:above|before this|preceding|so far)\b",
           r"\b(?:instructions?|prompt|told|given)\b[^.!?\n]{0,40}\b(?:verbatim|word for word|(?:starting|beginning) with [\"'“]?you are)\b"),

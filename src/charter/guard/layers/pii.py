@@ -5,6 +5,8 @@ a word that names them. The kinds carry the names that presidio gave them. presi
 importing it brings spaCy, torch and transformers, and its e-mail check fetches a list of domains from the network.
 """
 
+# ruff: noqa: E501  (patterns)
+
 from __future__ import annotations
 
 import ipaddress
@@ -143,7 +145,9 @@ def _phones(text: str, taken: list[Span]) -> list[Span]:
         marked = said.startswith(("+", "(", "00")) or len(re.findall(r"\d+", said)) >= 3
         if not marked and not _PHONE_WORDS.search(text[max(0, start - NEAR) : start]):
             continue
-        if re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", said) or re.fullmatch(r"[\d.]+", said) and "." in said[-3:]:
+        if re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", said) or (
+            re.fullmatch(r"[\d.]+", said) and "." in said[-3:]
+        ):
             continue
         if any(_is_number(numbers, said, region) for region in ((None,) if said.startswith("+") else REGIONS)):
             out.append(Span(start, end, "PHONE_NUMBER"))

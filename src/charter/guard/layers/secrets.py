@@ -4,6 +4,8 @@ Own patterns rather than a scanner's: the known one that reads single texts (det
 2024, calls every word a high-entropy string when it reads prose, and gives values without their places.
 """
 
+# ruff: noqa: E501  (patterns)
+
 from __future__ import annotations
 
 import math
@@ -43,7 +45,8 @@ _NAMED: Final = re.compile(
     re.I,
 )
 _PLACEHOLDER: Final = re.compile(
-    r"^(?:x+|\*+|\.+|<.*|\$.*|\{.*|your.*|my.*|example.*|changeme|password\d*|passwords?|secret|token|none|null|true|false|.*_here)$", re.I
+    r"^(?:x+|\*+|\.+|<.*|\$.*|\{.*|your.*|my.*|example.*|changeme|password\d*|passwords?|secret|token|none|null|true|false|.*_here)$",
+    re.I,
 )
 
 
