@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from charter.guard.decoding import Plain, plain
 from charter.guard.verdicts import Side
 from charter.records import Conversation
+
+
+EARLIER: Final = 3
+"""Earlier user messages that are read along with the last."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,12 @@ class Subject:
         """Text in the prompt that no user wrote: tool results and the context."""
         tools = [message.content for message in self.conversation if message.role == "tool"]
         return "\n\n".join(part for part in (*tools, self.context) if part)
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The user's messages before the last, the newest EARLIER of them: a client can write any history it likes."""
+        users = [message.content for message in self.conversation if message.role == "user"]
+        return tuple(text for text in users[:-1][-EARLIER:] if text.strip())
 
     @property
     def system(self) -> str:

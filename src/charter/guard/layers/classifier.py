@@ -68,7 +68,8 @@ class ClassifierLayer:
         self._place = {kind: i for i, kind in enumerate(self._head.kinds)}
 
     def check(self, subject: Subject) -> Finding:
-        texts = [subject.plain.text, *(d.text for d in subject.plain.decoded if len(d.text) >= MIN_DECODED)]
+        hidden = [piece.text for piece in subject.plain.decoded if len(piece.text) >= MIN_DECODED]
+        texts = [subject.plain.text, *hidden, *subject.earlier]
         readings = [read(text, self._head, self._encoder) for text in texts]
         scores = {kind: self._score(kind, readings) for kind in STOPPING}
         if subject.untrusted:

@@ -64,8 +64,10 @@ RULES: Final = (
           r"\b(?:never|not|cannot|can't|don't|must not|do not)\b[^.\n]{0,20}\b(?:refuse|decline|say (?:that )?(?:you|it) (?:can|ca)(?:'|no)?t|apologi[sz]e|add (?:any )?(?:warnings?|disclaimers?))\b"),
     _rule("forged role", 6.0, 7.0,
           r"<\|(?:im_start|im_end|system|assistant|user|endoftext|begin_of_text|start_header_id|end_header_id|eot_id)\|>",
-          r"\[/?(?:INST|SYS(?:TEM)?)\]|<</?SYS>>|</?(?:system|assistant)(?:_prompt)?>|<(?:start|end)_of_turn>",
-          r"(?:^|\n)\s*#{2,}\s*(?:system|assistant|new instruction)s?\b\s*:?", r"(?:^|\n)\s*\[?(?:system|admin|developer)(?: (?:message|prompt|override|note))?\]?\s*:\s*\S"),
+          r"\[/?(?:INST|SYS(?:TEM)?)\]|<</?SYS>>|</?(?:system|assistant)(?:_prompt)?>|<(?:start|end)_of_turn>"),
+    _rule("role line", 2.5, 5.5,
+          r"(?:^|\n)\s*#{2,}\s*(?:system|assistant|new instruction)s?(?: (?:message|prompt|note))?\s*:?\s*(?:\n|$)",
+          r"(?:^|\n)\s*\[?(?:system|admin|developer)(?: (?:message|prompt|override|note))?\]?\s*:\s*\S"),
     _rule("addressed to the model", 1.5, 6.5,
           r"\b(?:ai|assistant|chatbot|language model|llm|gpt|agent)s?\b[^.\n]{0,30}\b(?:reading|processing|summari[sz]ing|must|should now|please (?:ignore|send|forward|execute|run|call))\b",
           r"\b(?:do not|don't|without) (?:tell|mention|inform|alert|telling|mentioning|informing|notifying)\b[^.\n]{0,20}\b(?:the )?(?:user|human|anyone|this)\b",
@@ -116,6 +118,8 @@ def evidence_in(subject: Subject) -> list[Evidence]:
         out.append(Evidence("invisible characters", _HIDDEN_PER_LOG * math.log(plain.hidden), None))
     if plain.lookalikes >= 2:
         out.append(Evidence("look-alike letters", 1.5 + math.log(plain.lookalikes), None))
+    for text in subject.earlier:
+        out += [Evidence(f"{e.kind} in an earlier message", e.logits, None) for e in wordings(text, False)]
     if subject.untrusted:
         out += [Evidence(f"{e.kind} in context", e.logits, None) for e in wordings(subject.untrusted, True)]
     return out
