@@ -64,7 +64,7 @@ def theirs(longest: int) -> tuple[str, Callable[[Sequence[str]], None]]:
     """The encoder alone, and what it runs under."""
     import torch
 
-    from charter.models.embedding import model_folder
+    from charter.models.minilm import model_folder
 
     if find_spec("sentence_transformers"):
         from sentence_transformers import SentenceTransformer

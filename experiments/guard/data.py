@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,21 @@ def everyday(data: Path) -> Iterator[Row]:
             yield Row(line.split("\t")[-1], "", "winogender", 0.5)
 
 
+def trains(text: str) -> bool:
+    """Whether a row of a set that both trains and measures trains: by hash, so that it never changes."""
+    return hashlib.sha256(text.encode()).digest()[0] % 2 == 0
+
+
+def lookalikes(data: Path) -> Iterator[Row]:
+    """Half of CoCoNot's contrast prompts and of NotInject (MIT): harmless, with alarming words. The others measure."""
+    for row in _jsonl(data / "coconot-pref" / "coconot_pref.jsonl"):
+        if trains(row["prompt"]):
+            yield Row(row["prompt"], "", "coconot", 2.0)
+    for row in _json(data / "notinject-one" / "NotInject_one.json"):
+        if trains(row["prompt"]):
+            yield Row(row["prompt"], "", "notinject", 2.0)
+
+
 def suffixes(count: int, seed: int) -> list[str]:
     """Word pieces drawn at random, glued as a byte-level tokenizer prints them: what optimised suffixes look like."""
     draw = random.Random(seed)
@@ -213,7 +229,7 @@ def suffixes(count: int, seed: int) -> list[str]:
 
 def vocabulary() -> list[str]:
     from charter.guard.encoder import Tokens
-    from charter.models.embedding import model_folder
+    from charter.models.minilm import model_folder
 
     return sorted(Tokens(model_folder())._tokenizer.get_vocab())
 
@@ -231,6 +247,15 @@ def hh_unlabelled(data: Path) -> list[str]:
     rows = _jsonl(data / "hh-rlhf-harmless" / "dev.jsonl")
     firsts = [row["chosen"].split("\n\nHuman: ", 1)[1].split("\n\nAssistant:", 1)[0].strip() for row in rows]
     return list(dict.fromkeys(text for text in firsts if text))
+
+
+WEIGHT = {
+    "twins-harmful": 4.0, "twins-benign": 4.0, "pairs-harmful": 3.0, "pairs-lookalike": 3.0, "benign-prompts": 4.0,
+    "coconot": 3.0, "notinject": 3.0, "rbr": 4.0, "rbr-benign": 4.0, "catqa": 1.5, "dangerousqa": 1.5,
+    "gptfuzz-questions": 1.5, "harmfulqa": 0.3, "adversarialqa": 0.6, "advbench-strings": 0.5, "surge": 1.5,
+}  # fmt: skip
+"""How much a row of a source counts, where it is not what the source's reader says: contrasts count more, since they
+say what harm is and what only sounds like it; many rows of one form count less."""
 
 
 def training_rows(data: Path) -> list[Row]:
@@ -257,7 +282,7 @@ def training_rows(data: Path) -> list[Row]:
     found: dict[str, Row] = {}
     for row in rows:
         if row.text not in measured:
-            found.setdefault(row.text, row)
+            found.setdefault(row.text, replace(row, weight=WEIGHT.get(row.source, row.weight)))
     return list(found.values())
 
 
@@ -281,8 +306,16 @@ def held_out(data: Path) -> dict[str, list[tuple[str, bool]]]:
     return {
         "openai-moderation": openai_moderation(data),
         "xstest": xstest(data),
-        "notinject": [(row["prompt"], False) for row in _json(data / "notinject-one" / "NotInject_one.json")],
-        "coconot": [(row["prompt"], False) for row in _jsonl(data / "coconot-pref" / "coconot_pref.jsonl")],
+        "notinject": [
+            (row["prompt"], False)
+            for row in _json(data / "notinject-one" / "NotInject_one.json")
+            if not trains(row["prompt"])
+        ],
+        "coconot": [
+            (row["prompt"], False)
+            for row in _jsonl(data / "coconot-pref" / "coconot_pref.jsonl")
+            if not trains(row["prompt"])
+        ],
         "suite-lookalikes": [(row["prompt"], False) for row in _jsonl(SUITES / "benign_lookalikes.jsonl")],
         "suite-harmful": [(row["prompt"], True) for row in _jsonl(SUITES / "harmful_requests.jsonl")],
         "harmbench-val": [

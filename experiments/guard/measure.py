@@ -45,15 +45,19 @@ def table(margin_N: np.ndarray, bad_N: np.ndarray) -> dict[str, object]:
     return out
 
 
-def margins(logits_NK: np.ndarray, offsets: dict[str, float]) -> np.ndarray:
-    return np.max([logits_NK[:, KINDS.index(kind)] - offsets[kind] for kind in STOPS], axis=0)
+def margins(logits_NK: np.ndarray, offsets: dict[str, float], slopes: dict[str, float]) -> np.ndarray:
+    """The highest of the kinds that stop, each above its threshold in calibrated logits, shape (N,)."""
+    return np.max([(logits_NK[:, KINDS.index(kind)] - offsets[kind]) * slopes[kind] for kind in STOPS], axis=0)
 
 
 def measured(
-    sets: dict[str, list[tuple[str, bool]]], logits: dict[str, np.ndarray], offsets: dict[str, float]
+    sets: dict[str, list[tuple[str, bool]]],
+    logits: dict[str, np.ndarray],
+    offsets: dict[str, float],
+    slopes: dict[str, float],
 ) -> dict[str, dict[str, object]]:
     """The table of every set."""
     return {
-        name: table(margins(logits[name], offsets), np.array([bad for _, bad in sets[name]], dtype=int))
+        name: table(margins(logits[name], offsets, slopes), np.array([bad for _, bad in sets[name]], dtype=int))
         for name in logits
     }

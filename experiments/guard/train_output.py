@@ -25,7 +25,7 @@ from charter.guard.encoder import encoder
 from charter.guard.head import FORMAT
 from charter.guard.layers.classifier import WEIGHTS
 from charter.guard.layers.delivered import joined
-from charter.models.embedding import SHA256
+from charter.models.minilm import SHA256
 from charter.records import write_text
 
 SEEDS = 3

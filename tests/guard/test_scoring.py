@@ -154,7 +154,9 @@ def test_wrong_input_is_one_paragraph_and_exit_code_two(run: Callable[..., Any],
     assert "Traceback" not in err
 
 
-def test_a_charters_heads_are_trained_and_its_clauses_named(run: Callable[..., Any], tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_charters_heads_are_trained_and_its_clauses_named(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     charter = tmp_path / "c.yaml"
     charter.write_text(
         "charter: 1\nname: clinic\nversion: '1'\nclauses:\n"
@@ -163,7 +165,8 @@ def test_a_charters_heads_are_trained_and_its_clauses_named(run: Callable[..., A
         "     topics: [medication doses, surgery, a medical diagnosis, symptoms of an illness]}\n",
         encoding="utf-8",
     )
-    monkeypatch.setattr(sys, "argv", ["charter", "guard", "train", "--charter", str(charter), "--out", str(tmp_path / "h")])
+    command = ["charter", "guard", "train", "--charter", str(charter), "--out", str(tmp_path / "h")]
+    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
         main.run()
     assert not ended.value.code

