@@ -23,7 +23,7 @@ from traffic import Prompts, prompts, row
 from charter.watch.replay import Settings, replay
 from charter.watch.traffic import traffic_of
 
-REFERENCE = 1000
+REFERENCE = 500
 
 
 def one(pool: Prompts, n: int, seed: int) -> dict[str, object]:

@@ -26,8 +26,9 @@ def both_sample_psi(reference: np.ndarray, current: np.ndarray) -> float:
 def evidently_psi(reference: np.ndarray, current: np.ndarray) -> float:
     import pandas as pd
     from evidently.legacy.calculations.stattests import psi_stat_test
+    from evidently.legacy.core import ColumnType
 
-    found = psi_stat_test(pd.Series(reference), pd.Series(current), "num", THRESHOLD)
+    found = psi_stat_test(pd.Series(reference), pd.Series(current), ColumnType.Numerical, THRESHOLD)
     return float(found.drift_score)
 
 

@@ -6,6 +6,7 @@ import email
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -176,10 +177,12 @@ class Box:
 def test_the_runbook_comes_by_mail(engine: Engine, charter: Charter) -> None:
     (made,) = open_incidents(engine, [alarm()], "a", charter)
     box = Box()
-    controller = Controller(box, hostname="127.0.0.1", port=0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        port = controller.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         send_mail(
             Mail("127.0.0.1", port, "charter@example.org", ["ann@example.org", "ben@example.org"], tls=False), made
         )

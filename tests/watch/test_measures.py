@@ -12,7 +12,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from charter.watch.columns import Columns
-from charter.watch.measures import FOLDS, RIDGE, Pool, held_out_auc, measure, mmd, prepare_embedded
+from charter.watch.measures import FOLDS, RIDGE, Pool, held_out, measure, mmd, prepare_embedded
 
 NAMES = ("ks", "wasserstein", "psi", "js")
 
@@ -84,5 +84,7 @@ def test_the_classifier_never_saw_the_rows_it_scores() -> None:
         coefficients = np.linalg.solve(rest.T @ rest + scale * np.eye(6), rest.T @ weights[~out])
         scores[out] = centred[out] @ coefficients
     wanted = np.mean([a > b for a in scores[label] for b in scores[~label]])
-    assert held_out_auc(predictor, label[None])[0] == pytest.approx(wanted, abs=1e-6)
+    (auc,), (top,) = held_out(predictor, label[None])
+    assert auc == pytest.approx(wanted, abs=1e-6)
+    assert top == pytest.approx(label[np.argsort(scores)[-10:]].mean())
     assert wanted > 0.6

@@ -19,6 +19,8 @@ from charter.watch.traffic import Floats
 BINS: Final = 10
 FOLDS: Final = 5
 RIDGE: Final = 1.0
+TOP: Final = 0.02
+FEWEST_TOP: Final = 10
 ROOTS: Final = ("wasserstein", "psi", "js")
 Labels = npt.NDArray[np.bool_]
 Singles = npt.NDArray[np.float32]
@@ -64,8 +66,8 @@ def measure(pool: Pool, labels_BM: Labels) -> tuple[list[Measure], Floats]:
         found.append(_mix_distance(table_MC, labels_BM))
     for of, (rows_S, kernel_SS, predictor_SS) in pool.embedded.items():
         labels_BS = labels_BM[:, rows_S]
-        names += [Measure("mmd", of), Measure("c2st", of)]
-        found += [mmd(kernel_SS, labels_BS), held_out_auc(predictor_SS, labels_BS)]
+        names += [Measure("mmd", of), Measure("c2st_auc", of), Measure("c2st_top", of)]
+        found += [mmd(kernel_SS, labels_BS), *held_out(predictor_SS, labels_BS)]
     values_BK = np.stack(found, axis=1) if found else np.zeros((len(labels_BM), 0))
     return names, np.nan_to_num(values_BK, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -193,13 +195,18 @@ def mmd(kernel_SS: Singles, labels_BS: Labels) -> Floats:
     return np.asarray(np.sqrt(np.maximum(squared_B, 0.0)), dtype=np.float64)
 
 
-def held_out_auc(predictor_SS: Singles, labels_BS: Labels) -> Floats:
-    """How well the held-out classifiers tell window from reference, shape (B,): area under the ROC curve."""
+def held_out(predictor_SS: Singles, labels_BS: Labels) -> tuple[Floats, Floats]:
+    """How well the held-out classifiers tell window from reference: (area under the ROC curve, share of window rows
+    among the TOP of highest scores), each shape (B,).
+
+    The area sees a change of all rows; the share sees a few rows that are unlike everything else.
+    """
     scores_BS = _weights(labels_BS) @ predictor_SS.T
     order_BS = np.argsort(scores_BS, axis=1)
     ranked_BS = np.take_along_axis(labels_BS, order_BS, axis=1)
     n_B = labels_BS.sum(axis=1).astype(float)
     m_B = labels_BS.shape[1] - n_B
     ranks_B = ranked_BS @ np.arange(1, labels_BS.shape[1] + 1, dtype=float)
+    top = max(FEWEST_TOP, round(TOP * labels_BS.shape[1]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((ranks_B - n_B * (n_B + 1) / 2) / (n_B * m_B))
+        return np.asarray((ranks_B - n_B * (n_B + 1) / 2) / (n_B * m_B)), ranked_BS[:, -top:].mean(axis=1)

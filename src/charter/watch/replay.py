@@ -103,7 +103,7 @@ def replay(
         return [], ["The stream has no rows."]
     ours, theirs, notes = columns_of(reference, stream, settings.threshold, settings.delta)
     alarms = [
-        *_drift(stream, (ours, theirs), embedded, settings, notes, progress),
+        *_drift((len(reference), len(stream)), stream, (ours, theirs), embedded, settings, notes, progress),
         *_streaming(stream, ours, theirs, settings, progress),
         *_bursts(reference, stream, embedded, settings, notes, progress),
     ]
@@ -111,21 +111,19 @@ def replay(
 
 
 def _drift(
-    stream: Traffic, columns: tuple[Columns, Columns], embedded: tuple[Embedded, Embedded], settings: Settings,
-    notes: list[str], progress: Progress,
+    lengths: tuple[int, int], stream: Traffic, columns: tuple[Columns, Columns], embedded: tuple[Embedded, Embedded],
+    settings: Settings, notes: list[str], progress: Progress,
 ) -> list[Alarm]:  # fmt: skip
-    names = [name for name, (has, _) in embedded[0].items() if name in embedded[1] and has.any()]
-    names = [name for name in names if embedded[1][name][0].any()]
-    size = len(next(iter(embedded[0].values()))[0]) if embedded[0] else _size(columns[0])
+    names = [name for name in embedded[0] if name in embedded[1] and all(side[name][0].any() for side in embedded)]
     sides = [
-        Side(table, count, {name: table_embedded[name] for name in names})
-        for table, count, table_embedded in zip(columns, (size, len(stream)), embedded, strict=True)
+        Side(table, count, {name: vectors[name] for name in names})
+        for table, count, vectors in zip(columns, lengths, embedded, strict=True)
     ]
     most = min(MAX_SIDE, max(REFERENCE_ROWS, 4 * settings.window))
     reference, live = _sampled(sides[0], most, settings.seed), sides[1]
-    if reference.size < size:
+    if reference.size < lengths[0]:
         notes.append(
-            f"Drift windows are compared with {reference.size} of the reference's {size} rows, drawn at random."
+            f"Drift windows are compared with {reference.size} of the reference's {lengths[0]} rows, drawn at random."
         )
     spans = windows(len(stream), settings.window)
     alpha = settings.alpha * DRIFT_PART / len(spans)
@@ -198,11 +196,6 @@ def _bursts(
     return alarms
 
 
-def _size(columns: Columns) -> int:
-    every = [*columns.numbers.values(), *columns.shares.values(), *columns.mixes.values()]
-    return len(every[0]) if every else 0
-
-
 def _sampled(side: Side, most: int, seed: int) -> Side:
     if side.size <= most:
         return side
@@ -224,17 +217,16 @@ def _drift_evidence(
     first, end = span
     of = found.measure.of
     before, after, rows = None, None, list(range(first, end))
-    for table, live in ((s.columns, t.columns) for s, t in [tuple(sides)]):
-        if of in table.numbers or of in table.shares:
-            kind = "numbers" if of in table.numbers else "shares"
-            values, others = getattr(live, kind)[of][first:end], getattr(table, kind)[of]
-            before, after = _mean(others), _mean(values)
-            sign = -1.0 if (after or 0.0) >= (before or 0.0) else 1.0
-            order = np.argsort(sign * np.nan_to_num(values, nan=-sign * np.inf), kind="stable")
-            rows = [first + int(row) for row in order]
-            if kind == "shares":
-                wanted = 1.0 if sign < 0 else 0.0
-                rows = [row for row in rows if values[row - first] == wanted]
+    table, live = sides[0].columns, sides[1].columns
+    if of in table.numbers or of in table.shares:
+        flags = of in table.shares
+        values = (live.shares if flags else live.numbers)[of][first:end]
+        before, after = _mean((table.shares if flags else table.numbers)[of]), _mean(values)
+        up = (after or 0.0) >= (before or 0.0)
+        order = np.argsort(np.nan_to_num(-values if up else values, nan=np.inf), kind="stable")
+        rows = [first + int(row) for row in order]
+        if flags:
+            rows = [row for row in rows if values[row - first] == float(up)]
     if of in sides[1].embedded:
         rows = _farthest(sides, of, span)
     return {
