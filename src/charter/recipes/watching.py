@@ -14,8 +14,8 @@ from typing import Any
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_digest, suite_names
 from charter.evaluation.hacking import SUMMARY, RewardWatch, Subject, Watched
-from charter.feedback.formats import is_file, read_prompts
 from charter.evaluation.suites.catalogue import REFUSAL_JUDGE
+from charter.feedback.formats import is_file, read_prompts
 from charter.feedback.pairs import BenignKind, load_benign_prompts
 from charter.judges.registry import judge_digest
 from charter.models.loading import named_digest
