@@ -11,19 +11,21 @@ Everything follows from seeds; models are fp32 also where the processor has bf16
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")  # read when torch is loaded: without native bf16 models are fp32
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:
+    # A script here runs. Read when torch is loaded: without native bf16 models are fp32.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 import gc
 import json
 import math
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from charter.records import Demonstration, Exchange, Preference, Prompt, Rewarded, Sampling, user_prompt, write_text

@@ -19,6 +19,9 @@ VERBS = [
     *(f"train {name}" for name in CATALOGUE),
     "watch", "watch replay", "watch canary", "watch record", "watch open", "watch incidents", "watch move",
     "watch report", "watch forget",
+    "audit", "audit verify", "audit forget", "why", "guard", "guard score", "guard train", "guard serve", "guard key",
+    "feedback", "feedback label", "feedback quality", "finetune",
+    "redteam", "redteam run", "redteam list", "redteam freeze", "redteam import",
 ]  # fmt: skip
 
 
