@@ -49,12 +49,8 @@ class Kept:
         np.savez(temporary, keys=np.array(list(self.found)), n=sizes, e=np.concatenate(list(self.found.values())))
         temporary.replace(self._path)
 
-    def windows(self, texts: list[str]) -> tuple[np.ndarray, list[str], list[int]]:
-        """(embeddings (W, 384), what each window says, the index of its text)."""
-        parts, said, owner = [], [], []
-        for i, text in enumerate(texts):
-            windows = chosen_windows(self._encoder.tokens.windows(text))
-            parts.append(self.found[key(text)])
-            said += [text[w.start : w.end] for w in windows]
-            owner += [i] * len(windows)
-        return np.concatenate(parts), said, owner
+    def windows(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(embeddings (W, 384) in fp32, the number of the text that each window is of (W,))."""
+        parts = [self.found[key(text)] for text in texts]
+        owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return np.concatenate(parts).astype(np.float32), owner

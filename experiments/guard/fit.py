@@ -1,4 +1,4 @@
-"""Fitting the guard's heads: a small network on embeddings and hashed n-grams, under torch; used through numpy."""
+"""Fitting the guard's heads: a small network on embeddings, under torch; used through numpy."""
 
 from __future__ import annotations
 
@@ -10,117 +10,74 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charter.guard.features import BUCKETS, ngrams, shape
-
 KINDS = ("harm", "crime", "hate", "sexual", "violence", "self_harm", "jailbreak", "injection", "embedded")
-HARM = ("crime", "hate", "sexual", "violence", "self_harm")
-HIDDEN, BAG, EPOCHS, BATCH, RATE, DECAY = 48, 16, 8, 128, 2e-3, 0.02
-DROP_DENSE, DROP_BAG, DROP_HIDDEN, SMOOTH = 0.2, 0.5, 0.3, 0.03
+HARM = KINDS[1:6]
+HIDDEN, EPOCHS, BATCH, RATE, DECAY = 128, 6, 256, 3e-3, 0.05
+DROP_IN, DROP, SMOOTH = 0.2, 0.4, 0.03
 
 
-@dataclass
-class Features:
-    """Windows of texts: embedding, padded n-gram buckets with their weight, shape; owner: the text of each window."""
+@dataclass(frozen=True)
+class Windows:
+    """Windows of texts: what the head reads of each, (W, D), and the number of the text that each is of, (W,)."""
 
-    dense: Tensor
-    buckets: list[Tensor]
-    shape: Tensor
+    x: Tensor
     owner: Tensor
 
-    def __len__(self) -> int:
-        return len(self.dense)
-
-    def only(self, keep: Tensor) -> Features:
+    def only(self, keep: Tensor) -> Windows:
         """The windows where `keep` is true; owners keep their numbers."""
-        buckets = [b for b, kept in zip(self.buckets, keep.tolist(), strict=True) if kept]
-        return Features(self.dense[keep], buckets, self.shape[keep], self.owner[keep])
-
-
-def features(embeddings: np.ndarray, texts: list[str], owner: list[int]) -> Features:
-    return Features(
-        torch.from_numpy(embeddings.astype(np.float32)),
-        [torch.from_numpy(ngrams(text)) for text in texts],
-        torch.from_numpy(np.stack([shape(text) for text in texts])),
-        torch.tensor(owner),
-    )
+        return Windows(self.x[keep], self.owner[keep])
 
 
 def targets(category: str, soft: float) -> list[float]:
     """Target per kind for a row of that category; NaN where the row's one label does not tell."""
-    nan = math.nan
     if category == "":
         return [0.0] * len(KINDS)
-    out = dict.fromkeys(KINDS, nan)
+    out = dict.fromkeys(KINDS, math.nan) | {category: soft}
     if category in HARM:
-        out |= {"harm": soft, category: soft, "injection": 0.0, "jailbreak": 0.0}
-    elif category == "jailbreak":
-        out |= {"jailbreak": soft}
-    elif category == "injection":
-        out |= {"injection": soft}
-    else:
-        out |= {"embedded": soft}
+        out |= {"harm": soft, "injection": 0.0, "jailbreak": 0.0}
     return [out[kind] for kind in KINDS]
 
 
 class Network(torch.nn.Module):
-    def __init__(self, mean: Tensor, scale: Tensor, seed: int, shapes: int, kinds: int) -> None:
+    """Standardised input, one hidden layer."""
+
+    def __init__(self, mean: Tensor, scale: Tensor, kinds: int) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        size = len(mean) + BAG + shapes
         self.mean, self.scale = mean, scale
-        self.bag = torch.nn.Parameter(torch.zeros(BUCKETS, BAG))
-        self.bag.data.normal_(0, 0.05, generator=generator)
-        self.w1 = torch.nn.Parameter(torch.randn(HIDDEN, size, generator=generator) / size**0.5)
-        self.b1 = torch.nn.Parameter(torch.zeros(HIDDEN))
-        self.w2 = torch.nn.Parameter(torch.randn(kinds, HIDDEN, generator=generator) / HIDDEN**0.5)
-        self.b2 = torch.nn.Parameter(torch.full((kinds,), -1.0))
+        self.first, self.second = torch.nn.Linear(len(mean), HIDDEN), torch.nn.Linear(HIDDEN, kinds)
 
-    def forward(self, dense: Tensor, flat: Tensor, offsets: Tensor, counts: Tensor, shape_: Tensor) -> Tensor:
-        z = ((dense - self.mean) / self.scale).clamp(-6, 6)
-        bag = F.embedding_bag(flat, self.bag, offsets, mode="sum") / counts.clamp_min(1).sqrt()[:, None]
-        if self.training:
-            z = F.dropout(z, DROP_DENSE)
-            bag = bag * (torch.rand(len(bag), 1) >= DROP_BAG)
-        hidden = F.gelu(torch.cat([z, bag, shape_], 1) @ self.w1.T + self.b1, approximate="tanh")
-        return F.dropout(hidden, DROP_HIDDEN, self.training) @ self.w2.T + self.b2
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.dropout(((x - self.mean) / self.scale).clamp(-6, 6), DROP_IN, self.training)
+        hidden = F.dropout(F.gelu(self.first(z), approximate="tanh"), DROP, self.training)
+        found: Tensor = self.second(hidden)
+        return found
 
 
-def packed(found: Features, rows: Tensor) -> tuple[Tensor, ...]:
-    chosen = [found.buckets[i] for i in rows.tolist()]
-    counts = torch.tensor([len(c) for c in chosen])
-    offsets = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)[:-1]])
-    return found.dense[rows], torch.cat(chosen), offsets, counts.float(), found.shape[rows]
-
-
-def fit(found: Features, y_NK: Tensor, weight_N: Tensor, seed: int) -> Network:
+def fit(found: Windows, y_WK: Tensor, weight_W: Tensor, seed: int) -> Network:
     """One network: AdamW on smoothed binary cross-entropy over the kinds that each row tells."""
     torch.manual_seed(seed)
-    mean, scale = found.dense.mean(0), found.dense.std(0).clamp_min(1e-3)
-    net = Network(mean, scale, seed, found.shape.shape[1], y_NK.shape[1])
-    steps = EPOCHS * (len(found) // BATCH)
+    net = Network(found.x.mean(0), found.x.std(0).clamp_min(1e-3), y_WK.shape[1])
+    batches = len(found.x) // BATCH
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
-    known_NK = ~y_NK.isnan()
-    smooth_NK = y_NK.nan_to_num(0) * (1 - 2 * SMOOTH) + SMOOTH
-    net.train()
-    for step in range(steps):
-        if step % (len(found) // BATCH) == 0:
-            order = torch.randperm(len(found))
-        rows = order[(step % (len(found) // BATCH)) * BATCH :][:BATCH]
-        loss = F.binary_cross_entropy_with_logits(net(*packed(found, rows)), smooth_NK[rows], reduction="none")
-        loss = (loss * known_NK[rows] * weight_N[rows, None]).sum(0) / len(rows)
-        optimiser.zero_grad()
-        loss.sum().backward()
-        optimiser.step()
-        schedule.step()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=batches * EPOCHS + 1)
+    known_WK = ~y_WK.isnan()
+    smooth_WK = y_WK.nan_to_num(0) * (1 - 2 * SMOOTH) + SMOOTH
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(found.x))
+        for rows in order[: batches * BATCH].split(BATCH):
+            loss = F.binary_cross_entropy_with_logits(net(found.x[rows]), smooth_WK[rows], reduction="none")
+            optimiser.zero_grad()
+            (loss * known_WK[rows] * weight_W[rows, None]).sum(1).mean().backward()
+            optimiser.step()
+            schedule.step()
     return net.eval()
 
 
 @torch.no_grad()
-def window_logits(nets: list[Network], found: Features) -> Tensor:
+def window_logits(nets: list[Network], found: Windows) -> Tensor:
     """Mean logits of the networks per window, shape (W, K)."""
-    chunks = torch.arange(len(found)).split(1024)
-    return torch.cat([sum(net(*packed(found, rows)) for net in nets) / len(nets) for rows in chunks])
+    total: Tensor = torch.stack([net(found.x) for net in nets]).mean(0)
+    return total
 
 
 def text_logits(logits_WK: Tensor, owner_W: Tensor) -> Tensor:
@@ -130,19 +87,11 @@ def text_logits(logits_WK: Tensor, owner_W: Tensor) -> Tensor:
 
 
 def merged(nets: list[Network]) -> dict[str, np.ndarray]:
-    """Several networks as one wider one whose logits are their mean. The bag becomes as wide as all together."""
-    first = nets[0]
-    shapes = first.w1.shape[1] - len(first.mean) - BAG
-    w1 = torch.zeros(HIDDEN * len(nets), len(first.mean) + BAG * len(nets) + shapes)
-    for i, net in enumerate(nets):
-        rows = slice(i * HIDDEN, (i + 1) * HIDDEN)
-        dense, bag, shape_ = net.w1.detach().split([len(first.mean), BAG, shapes], 1)
-        w1[rows, : len(first.mean)] = dense
-        w1[rows, len(first.mean) + i * BAG : len(first.mean) + (i + 1) * BAG] = bag
-        w1[rows, -shapes:] = shape_
+    """Several networks on the same rows as one wider one whose logits are their mean, in half precision."""
     parts = {
-        "mean": first.mean, "scale": first.scale, "w1": w1, "b1": torch.cat([net.b1 for net in nets]),
-        "w2": torch.cat([net.w2 for net in nets], 1) / len(nets), "b2": sum(net.b2 for net in nets) / len(nets),
-        "bag": torch.cat([net.bag for net in nets], 1),
+        "mean": nets[0].mean, "scale": nets[0].scale,
+        "w1": torch.cat([net.first.weight for net in nets]), "b1": torch.cat([net.first.bias for net in nets]),
+        "w2": torch.cat([net.second.weight for net in nets], 1) / len(nets),
+        "b2": torch.stack([net.second.bias for net in nets]).mean(0),
     }  # fmt: skip
     return {name: value.detach().half().contiguous().numpy() for name, value in parts.items()}

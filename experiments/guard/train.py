@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import Row, held_out, hh_unlabelled, training_rows
+from data import Row, held_out, training_rows
 from embedding import Kept, key
-from fit import HARM, KINDS, Features, Network, features, fit, merged, targets, text_logits, window_logits
+from fit import KINDS, Network, Windows, fit, merged, targets, text_logits, window_logits
 from measure import measured
 from safetensors.numpy import save
 
@@ -29,8 +29,6 @@ from charter.models.minilm import SHA256
 from charter.records import write_text
 
 SEEDS, FOLDS = 3, 2
-SURE_HARMFUL, SURE_HARMLESS = -0.7, -3.5
-"""Harm logits above the threshold from which an unlabelled request counts as harmful, and up to which as harmless."""
 FALSE_POSITIVES = {"harm": 0.025, "jailbreak": 0.005, "injection": 0.005, "embedded": 0.01}
 """Share of harmless threshold rows that each kind may stop: chosen beforehand so that all together stay below 4%."""
 THRESHOLD_SETS = ("suite-lookalikes", "ultrafeedback-eval", "mt-bench", "self-instruct-user", "guardrails-demo")
@@ -41,8 +39,9 @@ def available(rows: list[Row], kept: Kept) -> list[Row]:
     return [row for row in rows if key(row.text) in kept.found]
 
 
-def featurise(kept: Kept, texts: list[str]) -> Features:
-    return features(*kept.windows(texts))
+def featurise(kept: Kept, texts: list[str]) -> Windows:
+    x, owner = kept.windows(texts)
+    return Windows(torch.from_numpy(x), torch.from_numpy(owner))
 
 
 def read(nets: list[Network], kept: Kept, texts: list[str]) -> np.ndarray:
@@ -51,13 +50,7 @@ def read(nets: list[Network], kept: Kept, texts: list[str]) -> np.ndarray:
     return text_logits(window_logits(nets, found), found.owner).numpy()
 
 
-def threshold(parts: list[np.ndarray], kind: str) -> float:
-    """The logit that the stated share of these harmless rows exceeds."""
-    scores = np.concatenate(parts)[:, KINDS.index(kind)]
-    return float(np.quantile(scores, 1 - FALSE_POSITIVES.get(kind, 0.01)))
-
-
-def spread(rows: list[Row], found: Features) -> tuple[torch.Tensor, torch.Tensor]:
+def spread(rows: list[Row], found: Windows) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets (W, K) and weights (W,) of each window of the rows. The windows of a long text share its weight: which
     of them carries the harm is not known."""
     counts = torch.bincount(found.owner, minlength=len(rows)).float()
@@ -71,11 +64,11 @@ def group(source: str, text: str) -> int:
     return hashlib.sha256(f"{source}{text[:24]}".encode()).digest()[0] % FOLDS
 
 
-def out_of_fold(rows: list[Row], found: Features) -> torch.Tensor:
+def out_of_fold(rows: list[Row], found: Windows) -> torch.Tensor:
     """Logits of each row from networks that saw no row of its fold, (N, K)."""
     y_WK, weight_W = spread(rows, found)
     fold_W = torch.tensor([group(row.source, row.text) for row in rows])[found.owner]
-    out = torch.zeros(len(found), len(KINDS))
+    out = torch.zeros(len(found.x), len(KINDS))
     for fold in range(FOLDS):
         seen = fold_W != fold
         net = fit(found.only(seen), y_WK[seen], weight_W[seen], seed=fold)
@@ -114,17 +107,6 @@ def main() -> None:
     random.Random(0).shuffle(rows)
     found = featurise(kept, [row.text for row in rows])
     y_WK, weight_W = spread(rows, found)
-    teacher = [fit(found, y_WK, weight_W, seed=9)]
-    unlabelled = hh_unlabelled(options.data)
-    if not options.cached_only:
-        kept.add(unlabelled)
-    judged = [
-        (name, read(teacher, kept, [t for t, _ in pairs])) for name, pairs in sets.items() if name in THRESHOLD_SETS
-    ]
-    limit = threshold([part[[not bad for _, bad in sets[name]]] for name, part in judged], "harm")
-    rows += self_labelled(unlabelled, read(teacher, kept, unlabelled), {"harm": limit})
-    found = featurise(kept, [row.text for row in rows])
-    y_WK, weight_W = spread(rows, found)
     nets = [fit(found, y_WK, weight_W, seed) for seed in range(SEEDS)]
     logits = {name: read(nets, kept, [text for text, _ in pairs]) for name, pairs in sets.items() if pairs}
     folds = out_of_fold(rows, found).numpy()
@@ -150,16 +132,6 @@ def main() -> None:
     write_text(options.out / "classifier.json", json.dumps(meta, indent=1) + "\n")
     for name, table in tables.items():
         print(name, json.dumps(table))
-
-
-def self_labelled(texts: list[str], logits_NK: np.ndarray, offsets: dict[str, float]) -> list[Row]:
-    """Unlabelled requests that a first network is sure of; the rest of them is left out."""
-    margin = logits_NK[:, KINDS.index("harm")] - offsets["harm"]
-    kind = np.array(HARM)[logits_NK[:, [KINDS.index(k) for k in HARM]].argmax(1)]
-    sure = [
-        Row(t, str(k), "hh-self", 1.0, 0.9) for t, m, k in zip(texts, margin, kind, strict=True) if m >= SURE_HARMFUL
-    ]
-    return sure + [Row(t, "", "hh-self", 0.7) for t, m in zip(texts, margin, strict=True) if m <= SURE_HARMLESS]
 
 
 def counts(rows: list[Row]) -> dict[str, int]:

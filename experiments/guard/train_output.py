@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from data import Exchange, exchanges, held_out_exchanges
-from embedding import Kept
-from fit import Features, features, fit, merged, text_logits, window_logits
+from embedding import Kept, key
+from fit import Windows, fit, merged, text_logits, window_logits
 from measure import table
 from safetensors.numpy import save
 from train import platt
@@ -31,15 +31,12 @@ from charter.records import write_text
 SEEDS = 3
 
 
-def featurise(kept: Kept, rows: list[Exchange]) -> Features:
-    embeddings, said, owner = kept.windows([row.completion for row in rows])
-    prompts, _, prompt_owner = kept.windows([row.prompt for row in rows])
-    first = {o: i for i, o in reversed(list(enumerate(prompt_owner)))}
-    dense = [
-        joined(prompts[first[o]].astype(np.float32), e[None].astype(np.float32))[0]
-        for e, o in zip(embeddings, owner, strict=True)
-    ]
-    return features(np.stack(dense), said, owner)
+def featurise(kept: Kept, rows: list[Exchange]) -> Windows:
+    """Each window of the completions beside the opening window of its prompt."""
+    embeddings, owner = kept.windows([row.completion for row in rows])
+    prompts = [kept.found[key(row.prompt)][0].astype(np.float32) for row in rows]
+    x = [joined(prompts[o], e[None])[0] for e, o in zip(embeddings, owner.tolist(), strict=True)]
+    return Windows(torch.from_numpy(np.stack(x)), torch.from_numpy(owner))
 
 
 def held_fold(row: Exchange) -> int:
@@ -65,7 +62,7 @@ def main() -> None:
     weight_W = torch.where(y_W1[:, 0] > 0, 1 / counts.sqrt()[found.owner], 1.0)
     nets = [fit(found, y_W1, weight_W, seed) for seed in range(SEEDS)]
     fold_W = torch.tensor([held_fold(row) for row in rows])[found.owner]
-    folds = torch.zeros(len(found), 1)
+    folds = torch.zeros(len(found.x), 1)
     for fold in range(4):
         seen = fold_W != fold
         folds[~seen] = window_logits([fit(found.only(seen), y_W1[seen], weight_W[seen], fold)], found.only(~seen))

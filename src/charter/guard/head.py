@@ -1,7 +1,6 @@
-"""Heads over embeddings and cheap features: how likely a window of a text is to be of each kind.
+"""Heads over embeddings: how likely a window of a text is to be of each kind.
 
-A small network, several seeds of it averaged into one wider layer: the standardised embedding, the mean of learned
-vectors of the text's n-grams and the shape go through one hidden layer. numpy alone, so that scoring needs no torch.
+A small network, several seeds of it side by side in one wider layer. numpy alone, so that scoring needs no torch.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charter.errors import UserError
-from charter.guard.features import ngrams, shape
 
 Floats = NDArray[np.float32]
 FORMAT: Final = 1
@@ -26,7 +24,8 @@ FORMAT: Final = 1
 
 def gelu(x: Floats) -> Floats:
     """GELU in its tanh form (Hendrycks and Gimpel 2016), as trained."""
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))  # type: ignore[no-any-return]
+    found: Floats = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return found
 
 
 def sigmoid(x: float) -> float:
@@ -38,7 +37,7 @@ def sigmoid(x: float) -> float:
 class Head:
     """Weights and what they mean.
 
-    weights: `mean`, `scale` (D), `bag` (buckets, d), `w1` (hidden, D + d + shape), `b1`, `w2` (kinds, hidden), `b2`.
+    weights: `mean`, `scale` (D), `w1` (hidden, D), `b1`, `w2` (kinds, hidden), `b2`.
     kinds: names of the outputs. offsets: per kind the logit at which it stops, at the false-positive rate it was set
     for; slopes: per kind the calibration's slope (Platt 1999).
     """
@@ -49,23 +48,12 @@ class Head:
     slopes: Mapping[str, float]
     meta: Mapping[str, Any]
 
-    def logits(self, embeddings_WD: Floats, texts: Sequence[str]) -> Floats:
-        """Raw logits per window and kind, shape (W, K). embeddings_WD: of the windows; texts: what each says."""
+    def logits(self, x_WD: Floats) -> Floats:
+        """Raw logits per window and kind, shape (W, K). x_WD: what the head reads of each window."""
         weights = self.weights
-        dense = np.clip((embeddings_WD - weights["mean"]) / weights["scale"], -6, 6)
-        bags = np.stack([self._bag(text) for text in texts])
-        x = np.concatenate([dense, bags, np.stack([shape(text) for text in texts])], axis=1)
-        hidden = gelu(x @ weights["w1"].T + weights["b1"])
-        logits: Floats = hidden @ weights["w2"].T + weights["b2"]
-        return logits
-
-    def _bag(self, text: str) -> Floats:
-        table = self.weights["bag"]
-        found = ngrams(text)
-        if not len(found):
-            return np.zeros(table.shape[1], dtype=np.float32)
-        bag: Floats = table[found].astype(np.float32).sum(0) / math.sqrt(len(found))
-        return bag
+        z = np.clip((x_WD - weights["mean"]) / weights["scale"], -6, 6)
+        found: Floats = gelu(z @ weights["w1"].T + weights["b1"]) @ weights["w2"].T + weights["b2"]
+        return found
 
     def chance(self, kind: str, logit: float) -> float:
         """The score of a raw logit: calibrated, and shifted so that 0.5 is where the kind stops."""
@@ -87,7 +75,5 @@ def load_head(path: Path) -> Head:
         ) from None
     if not same:
         raise UserError(f"{path}: weights and {about.name} do not belong together. Reinstall charter, or train again.")
-    weights = load_file(path)
-    # The bag is kept in half precision: it is read a few rows at a time.
-    floats = {name: value if name == "bag" else value.astype(np.float32) for name, value in weights.items()}
+    floats = {name: value.astype(np.float32) for name, value in load_file(path).items()}
     return Head(floats, tuple(meta["kinds"]), meta["offsets"], meta["slopes"], meta)

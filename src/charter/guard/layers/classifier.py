@@ -47,8 +47,7 @@ class Reading:
 def read(text: str, head: Head, over: Encoder) -> Reading:
     """The text's windows through the encoder and the head."""
     windows = over.tokens.windows(text)
-    embeddings = over.embed_windows(windows)
-    return Reading(head.logits(embeddings, [text[w.start : w.end] for w in windows]), tuple(windows))
+    return Reading(head.logits(over.embed_windows(windows)), tuple(windows))
 
 
 class ClassifierLayer:

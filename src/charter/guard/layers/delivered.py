@@ -54,7 +54,7 @@ class DeliveredLayer:
 
     def check(self, subject: Subject) -> Finding:
         found, windows = read_exchange(subject.asked, subject.text, self._encoder)
-        logits_W = self._head.logits(found, [subject.text[w.start : w.end] for w in windows])[:, 0]
+        logits_W = self._head.logits(found)[:, 0]
         worst = int(logits_W.argmax())
         score = self._head.chance("delivered", float(logits_W[worst]))
         if score < STOP_AT:
