@@ -55,8 +55,8 @@ def _json(path: Path) -> Any:
 
 
 def red_instruct(data: Path) -> Iterator[Row]:
-    """CatQA in English and DangerousQA (Apache-2.0). HarmfulQA, AdversarialQA and AdvBench are left out: thousands of rows
-    of a few forms, with which recall on other sets fell."""
+    """CatQA in English and DangerousQA (Apache-2.0). HarmfulQA, AdversarialQA and AdvBench are left out: many rows
+    of few forms, with which recall on other sets fell."""
     folder = data / "harmfulqa-catqa"
     for group, lists in _json(folder / "catqa_english.json").items():
         if group in CATQA:
