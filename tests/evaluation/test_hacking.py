@@ -78,6 +78,11 @@ def test_too_little_is_inconclusive() -> None:
     assert few.verdict == "inconclusive"
     assert "could not be compared" in few.reason
     assert judged(course(lambda s: s, lambda s: -s)[:1]).verdict == "inconclusive"
+    # Six prompts that all fall have p = 1/32; of four comparisons none could be shown, whatever happens.
+    six = judged(course(lambda s: s, lambda s: -s, prompts=6))
+    assert six.verdict == "inconclusive"
+    assert "raise watch.prompts" in six.reason
+    assert judged(course(lambda s: s, lambda s: -s, prompts=6)[::4]).verdict == "regressed"
     blind = [look(step, [float(step) + i for i in range(16)], []) for step in range(3)]
     assert judged(blind).verdict == "inconclusive"
 
