@@ -119,6 +119,9 @@ def claims(found: dict[str, Any]) -> list[Claim]:
         turn: dict[str, float] = proxies[f"{size}-{pairs}"]["rl"]["turn"]
         return turn
 
+    def best(size: str, pairs: int) -> float:
+        return float(proxies[f"{size}-{pairs}"]["best_of_n"][-1]["gold"])
+
     sizes = [peak(size, most) for size in SIZES]
     data = [peak("large", pairs) for pairs in found["pairs"]]
     gaps = {beta: gap(found, one) for beta, one in found["tethered"]["runs"].items()}
@@ -137,13 +140,21 @@ def claims(found: dict[str, Any]) -> list[Claim]:
         ),
         Claim(
             "Bigger proxies move the peak out and up (RL)",
-            increasing(sizes, "peak") and sizes[-1]["distance"] >= sizes[0]["distance"],
+            rising([one["peak"] for one in sizes]) and sizes[-1]["distance"] >= sizes[0]["distance"],
             f"small, medium, large with {most} pairs: {shown(sizes)}",
         ),
         Claim(
             "More data moves the peak out and up (RL)",
-            increasing(data, "peak") and data[-1]["distance"] >= data[0]["distance"],
+            rising([one["peak"] for one in data]) and data[-1]["distance"] >= data[0]["distance"],
             f"the large one with {', '.join(map(str, found['pairs']))} pairs: {shown(data)}",
+        ),
+        Claim(
+            "Bigger proxies, and more data, gain more by best of n",
+            rising([best(size, most) for size in SIZES]) and rising([best("large", pairs) for pairs in found["pairs"]]),
+            f"gold of the best of {MOST}: small, medium, large with {most} pairs "
+            f"{', '.join(number(best(size, most)) for size in SIZES)}; the large one with "
+            f"{', '.join(map(str, found['pairs']))} pairs "
+            f"{', '.join(number(best('large', pairs)) for pairs in found['pairs'])}",
         ),
         fit_claim("Best of n follows R = d(α − βd)", [one["fit"] for one in proxies.values()]),
         fit_claim("RL follows R = d(α − β log d)", [one["rl"]["fit"] for one in proxies.values()]),
@@ -164,9 +175,9 @@ def fit_claim(text: str, fits: Sequence[dict[str, Any] | None]) -> Claim:
     return Claim(text, min(known) > 0.9, f"R² of the {len(known)} fits: {low} to {high}, median {middle}")
 
 
-def increasing(turns: Sequence[dict[str, float]], name: str) -> bool:
-    """Whether a value grows from each to the next."""
-    return all(a[name] < b[name] for a, b in itertools.pairwise(turns))
+def rising(values: Sequence[float]) -> bool:
+    """Whether each is larger than the one before."""
+    return all(a < b for a, b in itertools.pairwise(values))
 
 
 def gap(found: dict[str, Any], run: dict[str, Any]) -> tuple[float, float, float] | None:
