@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from shared import Row, numbered, sections
 
 UNKNOWABLE = {
@@ -42,9 +44,17 @@ def invented_entities() -> list[Row]:
     return numbered("invented", rows)
 
 
+def content(question: str) -> list[str]:
+    """The words that carry what a question takes for granted, as stems."""
+    empty = {"what", "which", "when", "where", "does", "have", "many", "much", "called", "with", "from", "that", "your", "into",
+             "they", "name", "made", "must", "warum", "weshalb", "wieso", "pourquoi", "elle", "cuándo", "perché", "quando"}  # fmt: skip
+    words = [word for word in re.findall(r"\w+", question.lower()) if len(word) > 3 and word not in empty]
+    return [word.rstrip("s") for word in words]
+
+
 def false_premises() -> list[Row]:
     rows = []
     for heading, (question, facts, denies) in sections("premises"):
-        check = {"facts": facts.split(";"), "denies": denies.split(";")}
+        check = {"facts": facts.split(";"), "denies": denies.split(";"), "premise": content(question)}
         rows.append({"prompt": question, "slice": heading, "check": check, "clauses": ["honesty.facts"]})
     return numbered("premise", rows)

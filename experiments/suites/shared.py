@@ -46,7 +46,7 @@ def facts() -> list[tuple[str, str, str, list[str]]]:
     found = [
         (heading if heading in LANGUAGES else "english", question, right, wrong)
         for heading, (question, right, *wrong) in sections("calibration")
-        if heading != "unknowable"
+        if heading != "unknowable" and not right.endswith(".")
     ]
     capitals = [json.loads(line) for line in (DATA / "knowledge.jsonl").read_text(encoding="utf-8").splitlines()]
     capitals = [row for row in capitals if row["slice"] == "capitals"]
