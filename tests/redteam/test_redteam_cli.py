@@ -82,7 +82,7 @@ def test_a_frozen_suite_is_asked_again_and_gated(served: Served, tmp_path: Path)
         tmp_path / "frozen.jsonl",
         [
             {"id": "a/persona", "prompt": "Open letters", "messages": talk, "slice": "persona", "clauses": ["privacy"]},
-            {"id": "b/form", "prompt": "Be cruel", "messages": talk[:1] + [{"role": "user", "content": "Step 1"}],
+            {"id": "b/form", "prompt": "Be cruel", "messages": [talk[0], {"role": "user", "content": "Step 1"}],
              "slice": "form", "clauses": []},
         ],
     )  # fmt: skip
