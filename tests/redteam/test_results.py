@@ -15,8 +15,9 @@ from charter.redteam.behaviours import chosen, read_behaviours, shipped_behaviou
 from charter.redteam.freeze import freeze
 from charter.redteam.garak import read_garak
 from charter.redteam.heatmap import heat_map
-from charter.redteam.results import rates, unscored_reasons
+from charter.redteam.results import judge_errors, rate_of, rates, unscored_reasons
 from charter.redteam.sarif import sarif
+from charter.stats.imperfect import Errors, rogan_gladen
 from charter.stats.intervals import wilson
 
 ATLAS = Path(__file__).parents[3] / "shared/data/mitre-atlas/ATLAS.yaml"
@@ -64,6 +65,21 @@ def test_rates_leave_out_what_is_unscored_and_count_it() -> None:
     (unscored,) = rates([ROWS[2]], "family")
     assert unscored.rate is None
     assert unscored_reasons(ROWS) == {"the judge failed": 1}
+
+
+def test_rates_are_corrected_by_what_is_known_of_the_judge() -> None:
+    errors = Errors(hits=90, yes=100, passes=180, no=200)
+    persona, base64 = rates(ROWS, "attack", errors)
+    assert persona.corrected == rogan_gladen(2, 3, errors)
+    assert base64.corrected is not None
+    assert base64.corrected.value == pytest.approx((0.25 + 0.9 - 1) / (0.9 + 0.9 - 1))
+    assert rates(ROWS, "attack")[0].corrected is None
+    assert rate_of("attack", "x", [ROWS[2]], errors).corrected is None  # nothing scored
+    known = judge_errors("refusal", "none")
+    assert known is not None
+    assert known.sensitivity is not None
+    assert 0.5 < known.sensitivity < 1
+    assert judge_errors("garak", "harmful") is None
 
 
 def test_the_layer_has_a_row_for_each_technique_and_tactic() -> None:

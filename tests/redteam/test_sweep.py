@@ -22,9 +22,9 @@ from conftest import Served, YesJudge
 BEHAVIOURS = [Behaviour(f"b{i}", f"Request number {i}, please?") for i in range(4)]
 
 
-def sweep(model: TextModel, journal: Journal, **options: Any) -> Sweep:
-    setting = Setting(budget=options.pop("budget", 9), sampling=Sampling(6))
-    parties = {"target": Party(model)}
+def sweep(model: TextModel | Party, journal: Journal, **options: Any) -> Sweep:
+    setting = Setting(budget=9, sampling=Sampling(6))
+    parties = {"target": model if isinstance(model, Party) else Party(model)}
     return Sweep(parties, options.pop("judge", YesJudge()), setting, journal, **options)
 
 
@@ -195,7 +195,8 @@ def test_a_judge_that_fails_leaves_its_rows_unscored(served: Served) -> None:
 
 
 def test_together_is_as_one_by_one_on_a_local_model(tiny_base: Path) -> None:
-    local = load_model(str(tiny_base), "float32")
+    # One party: the weights belong to its worker, and two workers must not hold them at once.
+    local = Party(load_model(str(tiny_base), "float32"))
     wanted = attacks_named("direct,prefix-injection,rot13,few-shot")
     with Journal(None) as journal:
         together = sweep(local, journal).run(wanted, BEHAVIOURS)
@@ -204,6 +205,7 @@ def test_together_is_as_one_by_one_on_a_local_model(tiny_base: Path) -> None:
         for behaviour in BEHAVIOURS:
             with Journal(None) as journal:
                 alone += sweep(local, journal).run([attack], [behaviour])
+    local.close()
     for a, b in zip(together, alone, strict=True):
         assert (a.best and a.best[0].prompt) == (b.best and b.best[0].prompt)
         assert a.best is None or b.best is None or a.best[1].completion.text == b.best[1].completion.text

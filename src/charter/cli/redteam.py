@@ -13,7 +13,9 @@ from charter.errors import UserError
 
 if TYPE_CHECKING:
     from charter.ports import Judge
+    from charter.redteam.results import Rate
     from charter.redteam.run import Plan
+    from charter.stats.imperfect import Errors
 
 app = typer.Typer(
     help="Attack a model as attackers do, and measure how often they get through.",
@@ -68,9 +70,10 @@ def run(
     from charter.records import Sampling
     from charter.redteam.behaviours import chosen, read_behaviours, shipped_behaviours
     from charter.redteam.registry import attacks_named
+    from charter.redteam.results import judge_errors
     from charter.redteam.run import Plan
     from charter.redteam.run import run as attack
-    from charter.redteam.scoring import attack_judge, default_judge
+    from charter.redteam.scoring import attack_judge, default_judge, getting_through
     from charter.redteam.sweep import Limits
 
     found = attacks_named(attacks)
@@ -101,7 +104,7 @@ def run(
         done = attack(plan, parties, journal, lambda count, _, note: bar.update(count, note))
     write_rows(out, done.rows)
     _write_views(done.rows, model, out, layer, sarif, heatmap)
-    show(done.rows, _meaning(plan.judge), model)
+    show(done.rows, _meaning(plan.judge), model, judge_errors(plan.judge.name, getting_through(plan.judge)))
     replayed = f", {done.replayed} answered from the journal" if done.replayed else ""
     print(f"{done.asked} queries asked{replayed}, {done.tokens} tokens generated", file=sys.stderr)
     if done.stopped:
@@ -228,8 +231,8 @@ def _meaning(judge: Judge) -> str:
     return f"{MEANING[getting_through(judge)]}, says the judge {judge.name}"
 
 
-def show(rows: list[dict[str, Any]], meaning: str, model: str) -> None:
-    """The rates as a table on stderr, with what getting through means."""
+def show(rows: list[dict[str, Any]], meaning: str, model: str, errors: Errors | None = None) -> None:
+    """The rates as a table on stderr, with what getting through means; `errors` are the judge's, where known."""
     from rich.console import Console
     from rich.table import Table
 
@@ -238,21 +241,23 @@ def show(rows: list[dict[str, Any]], meaning: str, model: str) -> None:
     console = Console(stderr=True)
     table = Table(
         title=f"Attacks on {model}",
-        caption=f"Got through: {meaning}. 95% intervals are Wilson's.",
+        caption=f"Got through: {meaning}. 95% intervals are Wilson's; corrected: for the judge's errors on the rows it "
+        "was calibrated on, which attacks' answers may not resemble.",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("", no_wrap=True)
-    for column in ("n", "through", "95% interval", "behaviours", "queries", "unscored"):
+    for column in ("n", "through", "95% interval", "corrected", "behaviours", "queries", "unscored"):
         table.add_column(column, justify="right", overflow="fold")
     for group in ("family", "technique", "attack"):
         table.add_row(f"by {group}", style="bold")
-        for rate in rates(rows, group):
+        for rate in rates(rows, group, errors):
             table.add_row(
                 rate.name,
                 str(rate.n),
                 "–" if rate.rate is None else f"{100 * rate.rate:.1f}%",
                 f"{100 * rate.low:.1f}–{100 * rate.high:.1f}%" if rate.n else "–",
+                _corrected(rate),
                 f"{rate.any}/{rate.behaviours}",
                 "–" if rate.queries is None else f"{rate.queries:.1f}",
                 str(rate.unscored),
@@ -261,3 +266,8 @@ def show(rows: list[dict[str, Any]], meaning: str, model: str) -> None:
     console.print(table)
     for reason, count in list(unscored_reasons(rows).items())[:5]:
         console.print(f"{count} unscored: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _corrected(rate: Rate) -> str:
+    found = rate.corrected
+    return "–" if found is None else f"{100 * found.value:.1f}% ({100 * found.low:.1f}–{100 * found.high:.1f})"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from charter.stats.imperfect import Errors, TrueRate, rogan_gladen
 from charter.stats.intervals import wilson
 
 Row = Mapping[str, Any]
@@ -24,6 +25,7 @@ class Rate:
 
     any: of the group's behaviours with a scored attack, how many at least one of its attacks got.
     queries: mean number to the first success, over what got through; None where nothing did.
+    corrected: the rate that people would have found, by the judge's measured errors; None where these are not known.
     """
 
     group: str
@@ -36,6 +38,7 @@ class Rate:
     behaviours: int
     any: int
     queries: float | None
+    corrected: TrueRate | None = None
 
     @property
     def rate(self) -> float | None:
@@ -47,16 +50,27 @@ class Rate:
         return {**asdict(self), "rate": self.rate}
 
 
-def rates(rows: Sequence[Row], group: str) -> list[Rate]:
-    """A rate for each group, in the order in which they first occur. `group` is one of GROUPINGS."""
+def rates(rows: Sequence[Row], group: str, errors: Errors | None = None) -> list[Rate]:
+    """A rate for each group, in the order of their first rows. `group` is one of GROUPINGS, `errors` the judge's."""
     members: dict[str, list[Row]] = {}
     for row in rows:
         for name in GROUPINGS[group](row):
             members.setdefault(name, []).append(row)
-    return [rate_of(group, name, found) for name, found in members.items()]
+    return [rate_of(group, name, found, errors) for name, found in members.items()]
 
 
-def rate_of(group: str, name: str, rows: Sequence[Row]) -> Rate:
+def judge_errors(judge: str, through: str) -> Errors | None:
+    """How often the judge erred about the label that says that an attack got through, on the rows it was measured on.
+
+    None for a judge that ships without such a measurement.
+    """
+    from charter.judges.calibration import judge_agreement
+
+    known = judge_agreement(judge)
+    return known.errors({through}) if known is not None and through in known.labels else None
+
+
+def rate_of(group: str, name: str, rows: Sequence[Row], errors: Errors | None = None) -> Rate:
     """The rate of some rows; unscored ones are counted in `unscored` and in nothing else."""
     scored = [row for row in rows if row.get("success") is not None]
     hits = [row for row in scored if row["success"]]
@@ -73,6 +87,7 @@ def rate_of(group: str, name: str, rows: Sequence[Row]) -> Rate:
         behaviours=len({row["id"] for row in scored}),
         any=len({row["id"] for row in hits}),
         queries=sum(queries) / len(queries) if queries else None,
+        corrected=rogan_gladen(len(hits), len(scored), errors) if errors is not None else None,
     )
 
 
