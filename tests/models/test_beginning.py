@@ -48,7 +48,7 @@ def test_sets_hold_every_prompt_once_and_save_what_they_promise(made: list[tuple
 
 
 def test_prompts_under_two_clauses_are_computed_apart() -> None:
-    one, two = tuple(range(60)), tuple(range(100, 160))
+    one, two = tuple(range(70)), tuple(range(100, 170))
     prompts = [(*one, 1), (*two, 1), (*one, 2), (*two, 2), (*one, 3, 4), (*two, 5), (7, 8)]
     assert prefill_sets(prompts) == [[0, 2, 4], [1, 3, 5], [6]]
     assert prefill_sets(prompts[:2]) == [[0, 1]]
