@@ -191,6 +191,18 @@ def test_what_prompts_begin_with_is_prefilled_once() -> None:
     assert engine.stats.prefilled_tokens == sum(map(len, asked)) - 5 * 30
 
 
+def test_prompts_under_two_clauses_prefill_each_clause_once_and_say_the_same() -> None:
+    asked = [
+        one for pair in zip(prompts(6, shared=40, seed=1), prompts(6, shared=40, seed=2), strict=True) for one in pair
+    ]
+    model = tiny(CONFIGS["llama"]())
+    engine = Engine(model, stop_ids={2})
+    done = engine.run([Request(i, ids, Sampling(4)) for i, ids in enumerate(asked)])
+    assert engine.stats.prefilled_tokens == sum(map(len, asked)) - 2 * 5 * 40
+    alone = [Engine(model, stop_ids={2}).run([Request(i, ids, Sampling(4))])[0] for i, ids in enumerate(asked)]
+    assert [one.tokens for one in done] == [one.tokens for one in alone]
+
+
 def test_stop_ids_length_and_context() -> None:
     model = tiny(CONFIGS["llama"]())
     asked = prompts(6, seed=3)

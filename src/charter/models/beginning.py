@@ -8,6 +8,8 @@ _LEAST = 8
 """A common beginning shorter than this (a BOS token, a role) is not worth its bookkeeping."""
 _SET = 32
 """Prompts with so many first tokens in common belong together, as those under one clause do."""
+_SAVED = 128
+"""Fewer tokens saved than this are not worth a forward pass of their own."""
 
 
 def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
@@ -37,3 +39,23 @@ def side_by_side(prompts: Sequence[tuple[int, ...]], lengths: Sequence[int]) -> 
     for start, length in zip(starts, lengths, strict=True):
         longest[start] = max(longest.get(start, 0), length)
     return sorted(range(len(prompts)), key=lambda i: (-longest[starts[i]], starts[i], -lengths[i], i))
+
+
+def prefill_sets(prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Which prompts to compute together, by their places: those that begin alike, where that saves enough; the rest.
+
+    What all prompts of a set begin with is computed once: mixed with others, prompts under one clause share nothing.
+    """
+    by_start: dict[tuple[int, ...], list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        by_start.setdefault(prompt[:_SET], []).append(place)
+    if len(by_start) == 1:
+        return [list(range(len(prompts)))]
+    apart, rest = [], []
+    for places in by_start.values():
+        saved = common_beginning([prompts[place] for place in places]) * (len(places) - 1)
+        if saved >= _SAVED:
+            apart.append(places)
+        else:
+            rest += places
+    return [*apart, sorted(rest)] if rest else apart

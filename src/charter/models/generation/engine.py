@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from charter.models.beginning import alike, side_by_side
+from charter.models.beginning import alike, prefill_sets, side_by_side
 from charter.models.generation.attention import DecodePlan, LaneStep, PrefillPlan, Segment
 from charter.models.generation.cache import Lane, Row, lane_capacity
 from charter.models.generation.plain import PlainBatches
@@ -220,6 +220,10 @@ class Engine:
         return lane_capacity(row.cached + row.limit)
 
     def _prefill(self, fresh: list[tuple[_Waiting, Segment]]) -> None:
+        for places in prefill_sets([part.prompt_ids for _, part in fresh]):
+            self._prefill_together([fresh[place] for place in places])
+
+    def _prefill_together(self, fresh: list[tuple[_Waiting, Segment]]) -> None:
         plan = PrefillPlan([part for _, part in fresh])
         ids, positions, last = plan.run()
         logits_PV = self._forward(ids, positions, plan, torch.tensor(last, device=self.model.device))
