@@ -83,7 +83,8 @@ def test_killed_writers_leave_a_file_that_reads(tmp_path: Path) -> None:
     lines = [line for line in path.read_bytes().split(b"\n") if line]
     kept = CompletionCache(path)
     assert len(kept) >= len(lines) - 2
-    assert all(len(line) > 10_000 for line in lines[:-1])  # whole lines: the two never wrote into one another's
+    # Whole lines but for those that were being written: the two never wrote into one another's.
+    assert sum(len(line) < 10_000 for line in lines) <= 2
     kept.put(ASKED, GREEDY, SAID)
     assert CompletionCache(path).get(ASKED, GREEDY) == SAID
 
