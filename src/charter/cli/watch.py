@@ -27,9 +27,7 @@ def replay(
         float, typer.Option(min=0.0001, max=0.5, help="Chance of any alarm in the whole replay if nothing changed.")
     ] = 0.05,
     window: Annotated[int, typer.Option(min=20, max=2000, help="Rows of a drift window.")] = 200,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="The score's threshold; read off the verdicts if left out.")
-    ] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Of the score; the guard stops from here on.")] = 0.5,
     delta: Annotated[float, typer.Option(min=0.001, max=0.5, help="How near to the threshold counts as near.")] = 0.1,
     embed: Annotated[
         Literal["both", "prompts", "none"], typer.Option(help="Texts that are compared by their embeddings.")

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from charter.guard.verdicts import STOP_AT
 from charter.judges.strings import string_match
 from charter.watch.traffic import Floats, Traffic, stopped
 
-DEFAULT_THRESHOLD: Final = 0.5
 DEFAULT_DELTA: Final = 0.1
 LANGUAGES_KEPT: Final = 8
 """The most frequent ones; the rest counts as "other"."""
@@ -47,11 +47,11 @@ class Columns:
 
 
 def columns_of(
-    reference: Traffic, stream: Traffic, threshold: float | None = None, delta: float = DEFAULT_DELTA
+    reference: Traffic, stream: Traffic, threshold: float = STOP_AT, delta: float = DEFAULT_DELTA
 ) -> tuple[Columns, Columns, list[str]]:
     """(reference, stream, notes): the same columns of both, and a sentence for each that could not be had.
 
-    threshold: of the score, for the share within `delta` of it; None reads it off the verdicts.
+    threshold: of the score, for the share within `delta` of it.
     Nothing but the notes depends on which rows are reference and which are stream: the permutations count on it.
     """
     both = (reference, stream)
@@ -66,13 +66,12 @@ def columns_of(
         # The only layer's score is the whole's: watching both would spend false alarms twice.
         if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(pair, numbers["score"], strict=True)):
             numbers[f"{name} layer's score"] = pair
-    border, said = _border(both, threshold)
     shares = {
         "stopped": _each(both, lambda t: _flags([stopped(v) for v in t.verdicts])),
         "redacted": _each(both, lambda t: _flags([None if v is None else v == "redact" for v in t.verdicts])),
-        "failed": _each(both, lambda t: _flags([None if v is None else v == "error" for v in t.verdicts])),
+        "failed": _each(both, lambda t: _flags(t.failed)),
         "refused": _refusals(both),
-        "near the threshold": _each(both, lambda t: _near(t.scores_N, border, delta)),
+        "near the threshold": _each(both, lambda t: _near(t.scores_N, threshold, delta)),
     }
     clauses = sorted({clause for side in both for row in side.clauses for clause in row or ()})
     clause_of = {}
@@ -88,8 +87,6 @@ def columns_of(
     if clauses:
         mixes["clauses"] = tuple(np.stack([shares[f"clause {c}"][i] for c in clauses], axis=1) for i in (0, 1))
     kept_numbers, kept_shares, kept_mixes = (_kept(group, notes) for group in (numbers, shares, mixes))
-    if "near the threshold" in kept_shares:
-        notes.append(f"near the threshold: scores within {delta:g} of {border:g} ({said}).")
     ours, theirs = (
         Columns(
             {name: pair[i] for name, pair in kept_numbers.items()},
@@ -150,21 +147,8 @@ def _refusals(both: tuple[Traffic, Traffic]) -> _Pair:
     return _each(both, lambda t: _flags([None if text is None else string_match(text) for text in t.completions]))
 
 
-def _near(scores_N: Floats, border: float, delta: float) -> Floats:
-    return np.where(np.isnan(scores_N), math.nan, (np.abs(scores_N - border) <= delta).astype(float))
-
-
-def _border(both: tuple[Traffic, Traffic], threshold: float | None) -> tuple[float, str]:
-    """(threshold of the score, where it is from). Read off both sides together, since a threshold fitted to the
-    reference alone would lie closer to its scores than to the stream's."""
-    if threshold is not None:
-        return threshold, "as given"
-    scores = np.concatenate([side.scores_N for side in both])
-    flags = np.concatenate([_flags([stopped(v) for v in side.verdicts]) for side in both])
-    stops, passes = (scores[(flags == stop) & ~np.isnan(scores)] for stop in (1, 0))
-    if stops.size and passes.size and passes.max() < stops.min():
-        return float((passes.max() + stops.min()) / 2), "between the highest pass and the lowest stop"
-    return DEFAULT_THRESHOLD, "the default, as the verdicts do not show one; give --threshold"
+def _near(scores_N: Floats, threshold: float, delta: float) -> Floats:
+    return np.where(np.isnan(scores_N), math.nan, (np.abs(scores_N - threshold) <= delta).astype(float))
 
 
 def _languages(traffic: Traffic) -> list[str | None]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charter.errors import UserError
+from charter.guard.verdicts import STOP_AT
 from charter.watch.bursts import find_bursts
 from charter.watch.columns import DEFAULT_DELTA, Columns, columns_of
 from charter.watch.drift import MAX_SIDE, Drifted, Side, window_drift
@@ -44,12 +45,12 @@ class Settings:
     """How a stream is replayed.
 
     alpha: chance of any alarm in the whole replay when nothing changed.  window: rows of a drift window.
-    threshold: of the score, None to read it off the verdicts.  delta: what counts as near it.
+    threshold: of the score.  delta: what counts as near it.
     """
 
     alpha: float = 0.05
     window: int = 200
-    threshold: float | None = None
+    threshold: float = STOP_AT
     delta: float = DEFAULT_DELTA
     seed: int = 0
 

@@ -28,7 +28,8 @@ class Traffic:
     """N rows as columns. None, or not a number in `scores_N`, is what a row did not say.
 
     prompts: what was asked (the last user message).  clauses: of each row, those its verdict names.
-    layers: of each row, layer name to score.  refused: where a judge, or the row itself, says so.
+    layers: of each row, layer name to score.  failed: whether a layer failed, or the whole verdict is an error.
+    refused: where a judge, or the row itself, says so.
     embeddings: of the prompt, as stored with the verdict.
     """
 
@@ -41,6 +42,7 @@ class Traffic:
     verdicts: tuple[str | None, ...]
     clauses: tuple[tuple[str, ...] | None, ...]
     layers: tuple[Mapping[str, float], ...]
+    failed: tuple[bool | None, ...]
     languages: tuple[str | None, ...]
     refused: tuple[bool | None, ...]
     embeddings: tuple[tuple[float, ...] | None, ...] = field(repr=False)
@@ -61,7 +63,7 @@ def traffic_of(rows: Sequence[Located]) -> Traffic:
 
     scores_N = np.array([math.nan if one["score"] is None else one["score"] for one in found], dtype=np.float64)
     names = ("ids", "times", "callers", "prompts", "completions", "verdicts", "clauses", "layers", "languages")
-    columns = {name: column(name) for name in (*names, "refused", "embeddings")}
+    columns = {name: column(name) for name in (*names, "failed", "refused", "embeddings")}
     return Traffic(scores_N=scores_N, **columns)
 
 
@@ -82,6 +84,7 @@ def _parsed(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         "verdicts": None if unscored else _verdict(row.get("verdict"), where),
         "clauses": _clauses(row, where),
         "layers": _layers(row.get("layers"), where),
+        "failed": _failed(row),
         "languages": _text(row, "language", where),
         "refused": _refused(row),
         "embeddings": _embedding(row.get(EMBEDDING_KEY), where),
@@ -140,6 +143,13 @@ def _layers(value: Any, where: str) -> dict[str, float]:
         raise UserError(f'{where}: "layers" must be a list of objects with name, verdict and score.')
     scores = {str(one.get("name")): _share(one.get("score"), "layers.score", where) for one in value}
     return {name: score for name, score in scores.items() if score is not None}
+
+
+def _failed(row: Mapping[str, Any]) -> bool | None:
+    layers = row.get("layers")
+    if row.get("verdict") is None and layers is None:
+        return None
+    return row.get("verdict") == "error" or any(layer.get("status") == "failed" for layer in layers or ())
 
 
 def _refused(row: Mapping[str, Any]) -> bool | None:
