@@ -229,6 +229,7 @@ def test_wrong_keys_are_named(watch: str, says: str, tmp_path: Path, tiny_base: 
     ("watch", "says"),
     [
         ("{suites: [benign_lookalike]}", 'Did you mean "benign_lookalikes"'),
+        ("{suites: [opinion_matching]}", "scored by the log-probs of given options"),
         ("{truth: [{stage: reward}]}", "no stage before this one"),
         ("{truth: [{judge: refusl}]}", 'Did you mean "refusal"'),
         ("{far: nowhere.jsonl}", "nowhere.jsonl is no file"),

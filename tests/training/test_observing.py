@@ -211,7 +211,8 @@ def test_a_look_leaves_random_streams_and_modes_as_they_were() -> None:
 
 def test_looks_are_spread_over_the_run() -> None:
     assert WatchSettings().planned(10) == {0, 10}
-    assert WatchSettings().planned(50) == {0, 25, 50}
+    assert WatchSettings().planned(99) == {0, 99}
+    assert WatchSettings().planned(100) == {0, 50, 100}
     assert WatchSettings().planned(10_000) == {0, 2500, 5000, 7500, 10_000}
     assert WatchSettings(looks=3).planned(9) == {0, 4, 9}
     assert WatchSettings(every=4).planned(9) == {0, 4, 8, 9}

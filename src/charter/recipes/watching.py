@@ -14,7 +14,7 @@ from typing import Any
 from charter.errors import UserError, nearest
 from charter.evaluation import suite_digest, suite_names
 from charter.evaluation.hacking import SUMMARY, RewardWatch, Subject, Watched
-from charter.evaluation.suites.catalogue import REFUSAL_JUDGE
+from charter.evaluation.suites.catalogue import REFUSAL_JUDGE, spec_of
 from charter.feedback.formats import is_file, read_prompts
 from charter.feedback.pairs import BenignKind, load_benign_prompts
 from charter.judges.registry import judge_digest
@@ -63,6 +63,11 @@ def check_watch(settings: TrainSettings, earlier: Collection[str] = ()) -> None:
         if suite not in known:
             raise UserError(
                 f'watch.suites: there is no suite "{suite}".{nearest(suite, known)} Suites: {", ".join(known)}.'
+            )
+        if spec_of(suite).scoring == "options":
+            raise UserError(
+                f'watch.suites: "{suite}" is scored by the log-probs of given options, which a policy in training is '
+                "not asked for yet. Name a suite whose answers are read, such as are_you_sure or verbosity."
             )
     check_rewards(how.truth, earlier)
     if len({_sources(part) for part in how.truth}) < len(how.truth):

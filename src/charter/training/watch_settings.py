@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charter.training.reward_sources import RewardPart
 
-_PER_LOOK = 30
+_PER_LOOK = 50
 
 
 class WatchSettings(BaseModel):
@@ -20,7 +20,7 @@ class WatchSettings(BaseModel):
         None,
         ge=2,
         description="How often the policy is measured, the start and the end among them; null: twice, and once more "
-        f"for every {_PER_LOOK} optimiser steps, up to five times.",
+        f"for every {_PER_LOOK} optimiser steps beyond the first {_PER_LOOK}, up to five times.",
     )
     every: int | None = Field(
         None,
@@ -71,7 +71,7 @@ class WatchSettings(BaseModel):
         """The steps after which the policy is measured."""
         if self.every is not None:
             return {*range(0, steps, self.every), steps}
-        looks = self.looks or min(2 + steps // _PER_LOOK, 5)
+        looks = self.looks or min(max(1 + steps // _PER_LOOK, 2), 5)
         return {round(place * steps / (looks - 1)) for place in range(looks)}
 
 
