@@ -244,7 +244,8 @@ def page(found: dict[str, Any]) -> None:
              far(fit), number(one["rl"]["points"][-1]["length"], 1)]
         )  # fmt: skip
     head = ("proxy", "pairs ranked as by gold", "correlation with gold", f"best of {MOST}: gold", "R²", "RL: peak gold",
-            "at d", "gold at the end", "furthest d", "fell by (95%)", "R²", "peak of the fit", "words at the end")  # fmt: skip
+            "at d", "gold at the end", "furthest d", "fell by (95%)", "R²", "peak of the fit",
+            "words at the end")  # fmt: skip
     curves = [
         [
             name,
