@@ -30,7 +30,7 @@ from charter.records import write_text
 NAME = "daa_overoptimization"
 BETAS = (0.01, 0.05, 0.25, 1.0)
 LOOKS = 6
-HOW: dict[str, Any] = {"batch_size": 64, "learning_rate": 2e-3}
+HOW: dict[str, Any] = {"batch_size": 64, "learning_rate": 5e-4, "schedule": "constant"}
 TITLES = {"dpo": "DPO", "ipo": "IPO", "slic": "hinge"}
 
 

@@ -175,6 +175,14 @@ def fit_claim(text: str, fits: Sequence[dict[str, Any] | None]) -> Claim:
     return Claim(text, min(known) > 0.9, f"R² of the {len(known)} fits: {low} to {high}, median {middle}")
 
 
+def far(fit: dict[str, Any]) -> str:
+    """Where a fit peaks; beyond what was measured that is a guess, and is not told."""
+    peak = fit.get("peak")
+    if peak is None:
+        return "none"
+    return number(peak, 1) if peak <= fit["furthest"] else "beyond"
+
+
 def rising(values: Sequence[float]) -> bool:
     """Whether each is larger than the one before."""
     return all(a < b for a, b in itertools.pairwise(values))
@@ -233,10 +241,11 @@ def page(found: dict[str, Any]) -> None:
             [name, f"{one['accuracy']:.1%}", number(one["correlation"]), number(one["best_of_n"][-1]["gold"]),
              number(best.get("r2")), number(turn["peak"]), number(turn["distance"], 1), number(turn["last"]),
              number(turn["furthest"], 1), interval(turn["fell"], turn["low"], turn["high"]), number(fit.get("r2")),
-             number(fit.get("peak"), 1)]
+             far(fit), number(one["rl"]["points"][-1]["length"], 1)]
         )  # fmt: skip
     head = ("proxy", "pairs ranked as by gold", "correlation with gold", f"best of {MOST}: gold", "R²", "RL: peak gold",
-            "at d", "gold at the end", "d at the end", "fell by (95%)", "R²", "peak of the fit")  # fmt: skip
+            "at d", "gold at the end", "furthest d", "fell by (95%)", "R²", "peak of the fit",
+            "words at the end")  # fmt: skip
     curves = [
         [
             name,
