@@ -144,3 +144,36 @@ def test_without_weights_the_answer_in_words_counts_and_none_is_unscored(tmp_pat
     mute = read_outcomes(evaluate(Speaker("Hm."), ["advanced_risk"], tmp_path / "b", limit=4))
     assert {o.value for o in mute} == {None}
     assert {o.unscored for o in mute} == {"an answer names none of the options, or several"}
+
+
+def test_a_memorised_canary_is_found_and_one_that_was_not_trained_on_is_not(tiny_base: Path) -> None:
+    local = load_model(str(tiny_base), dtype="float32")
+    format_ = chat_format(local.tokenizer)
+    canaries = [sample for sample in load_suite("memorised_canaries") if sample.slice == "parcel"]
+    trained, control = canaries[:3], canaries[3:23]
+    rows = []
+    for sample in trained:
+        prompt = format_.prompt_ids(sample.conversation)
+        answer = format_.completion_ids(sample.conversation, sample.target[0], finished=False)
+        rows.append((torch.tensor([[*prompt, *answer]]), len(prompt)))
+    optimizer = torch.optim.AdamW(local.model.parameters(), lr=3e-3)
+    for _ in range(40):
+        for ids, start in rows:
+            labels = ids.clone()
+            labels[:, :start] = -100
+            local.model(input_ids=ids, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def unknown(samples: Sequence[Sample]) -> list[float]:
+        asks = [asks_of(sample, "canary")[0] for sample in samples]
+        found = option_logprobs(local, asks)
+        values = []
+        for sample, logps in zip(samples, found, strict=True):
+            assert not isinstance(logps, str)
+            values.append(read(sample, "canary", [logps]).values["canary_unknown"])
+        return values
+
+    assert unknown(trained) == [0.0] * 3
+    # By chance one in ten is the likeliest of its ten.
+    assert sum(unknown(control)) >= 14
