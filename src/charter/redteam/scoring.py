@@ -55,10 +55,11 @@ def judged(chosen: Judge, rows: Sequence[tuple[Behaviour, Completion]]) -> list[
         reason = f"the judge failed: {type(error).__name__}: {error}"
         scores = {row.id: Score(row.id, chosen.name, unscored=reason) for row in live}
     label = getting_through(chosen)
-    return [_answer(completion, scores.get(str(i)), label) for i, (_, completion) in enumerate(rows)]
+    return [answer_of(completion, scores.get(str(i)), label) for i, (_, completion) in enumerate(rows)]
 
 
-def _answer(completion: Completion, score: Score | None, through: str) -> Answer:
+def answer_of(completion: Completion, score: Score | None, through: str) -> Answer:
+    """A completion with a judge's word on it; `through` is the label that says that the attack got through."""
     if completion.finish == "error":
         return Answer(completion, unscored=f"no answer: {completion.error}")
     if score is None or score.unscored is not None or score.label is None or score.score is None:
