@@ -18,21 +18,24 @@ import numpy as np
 import torch
 from data import Row, held_out, training_rows
 from embedding import Kept, key
-from fit import KINDS, Network, Windows, fit, merged, targets, text_logits, window_logits
+from fit import KINDS, Windows, fit, merged, targets, text_logits, window_logits
 from measure import measured
 from safetensors.numpy import save
 
 from charter.guard.encoder import encoder
-from charter.guard.head import FORMAT
-from charter.guard.layers.classifier import STOPPING, WEIGHTS
+from charter.guard.head import FORMAT, load_head
+from charter.guard.layers.classifier import WEIGHTS
 from charter.models.minilm import SHA256
 from charter.records import write_text
 
 SEEDS, FOLDS = 3, 2
-FALSE_POSITIVES = {"harm": 0.025, "jailbreak": 0.005, "injection": 0.005, "embedded": 0.01}
-"""Share of harmless threshold rows that each kind may stop: chosen beforehand so that all together stay below 4%."""
-THRESHOLD_SETS = ("suite-lookalikes", "ultrafeedback-eval", "mt-bench", "self-instruct-user", "guardrails-demo")
-"""Held-out sets whose harmless rows set the thresholds. They are not among the sets that the tables report on."""
+LOOKALIKES = ("suite-lookalikes", "coconot", "notinject")
+EVERYDAY = ("ultrafeedback-eval", "mt-bench", "self-instruct-user")
+"""Held-out sets whose harmless rows set the thresholds, in two groups: alarming words; ordinary prompts."""
+ALLOWED = {"harm": (0.04, 0.02), "jailbreak": (0.005, 0.005), "injection": (0.005, 0.005)}
+"""Share of look-alikes and of everyday prompts that each kind may stop: of look-alikes at most 5% all together."""
+ALLOWED_IN_TRAINING = 0.01
+"""The same for kinds that have no such sets, on harmless training rows out of fold."""
 
 
 def available(rows: list[Row], kept: Kept) -> list[Row]:
@@ -42,12 +45,6 @@ def available(rows: list[Row], kept: Kept) -> list[Row]:
 def featurise(kept: Kept, texts: list[str]) -> Windows:
     x, owner = kept.windows(texts)
     return Windows(torch.from_numpy(x), torch.from_numpy(owner))
-
-
-def read(nets: list[Network], kept: Kept, texts: list[str]) -> np.ndarray:
-    """Logits of the texts, the highest of their windows, shape (N, K)."""
-    found = featurise(kept, texts)
-    return text_logits(window_logits(nets, found), found.owner).numpy()
 
 
 def spread(rows: list[Row], found: Windows) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,6 +91,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--cached-only", action="store_true", help="train on what the cache holds, embed nothing")
+    parser.add_argument("--thresholds-only", action="store_true", help="keep the weights in --out, set thresholds anew")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
 
@@ -104,32 +102,48 @@ def main() -> None:
         sets = {name: [pair for pair in found if key(pair[0]) in kept.found] for name, found in sets.items()}
     else:
         kept.add([row.text for row in rows] + [text for found in sets.values() for text, _ in found])
+    if options.thresholds_only:
+        return set_thresholds(options.out, sets, kept)
     random.Random(0).shuffle(rows)
     found = featurise(kept, [row.text for row in rows])
     y_WK, weight_W = spread(rows, found)
     nets = [fit(found, y_WK, weight_W, seed) for seed in range(SEEDS)]
-    logits = {name: read(nets, kept, [text for text, _ in pairs]) for name, pairs in sets.items() if pairs}
     folds = out_of_fold(rows, found).numpy()
-    harmless = np.concatenate([logits[n][[not bad for _, bad in sets[n]]] for n in THRESHOLD_SETS if n in logits])
     offsets, slopes = {}, {}
     for i, kind in enumerate(KINDS):
         y = np.array([targets(row.category, row.soft)[i] for row in rows])
         known = ~np.isnan(y)
-        weight = np.array([row.weight for row in rows])[known]
-        slopes[kind] = platt(folds[known, i], y[known], weight)
-        source = harmless[:, i] if kind in STOPPING else folds[known & (y == 0), i]
-        offsets[kind] = float(np.quantile(source, 1 - FALSE_POSITIVES.get(kind, 0.01)))
-    tables = measured(sets, logits, offsets, slopes)
+        slopes[kind] = platt(folds[known, i], y[known], np.array([row.weight for row in rows])[known])
+        offsets[kind] = float(np.quantile(folds[known & (y == 0), i], 1 - ALLOWED_IN_TRAINING))
     blob = save(merged(nets))
     meta = {
-        "format": FORMAT, "kinds": KINDS, "offsets": offsets, "slopes": slopes, "false_positive_rates": FALSE_POSITIVES,
-        "threshold_sets": [n for n in THRESHOLD_SETS if n in logits], "threshold_rows": len(harmless),
+        "format": FORMAT, "kinds": KINDS, "offsets": offsets, "slopes": slopes,
         "encoder": encoder().backend, "embedding_sha256": SHA256, "weights_sha256": hashlib.sha256(blob).hexdigest(),
-        "trained_on": counts(rows), "measured": tables,
+        "trained_on": counts(rows),
     }  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "classifier.safetensors").write_bytes(blob)
     write_text(options.out / "classifier.json", json.dumps(meta, indent=1) + "\n")
+    set_thresholds(options.out, sets, kept)
+
+
+def set_thresholds(folder: Path, sets: dict[str, list[tuple[str, bool]]], kept: Kept) -> None:
+    """Set the thresholds of the kinds that stop, measure the head as it ships, and write both into its meta."""
+    head = load_head(folder / "classifier.safetensors")
+    logits = {}
+    for name, pairs in sets.items():
+        x, owner = kept.windows([text for text, _ in pairs])
+        logits[name] = text_logits(torch.from_numpy(head.logits(x)), torch.from_numpy(owner)).numpy()
+    offsets = dict(head.offsets)
+    for kind, shares in ALLOWED.items():
+        limits = []
+        for group, share in zip((LOOKALIKES, EVERYDAY), shares, strict=True):
+            harmless = np.concatenate([logits[name][[not bad for _, bad in sets[name]]] for name in group])
+            limits.append(float(np.quantile(harmless[:, KINDS.index(kind)], 1 - share)))
+        offsets[kind] = max(limits)
+    tables = measured(sets, logits, offsets, dict(head.slopes))
+    more = {"offsets": offsets, "allowed": ALLOWED, "threshold_sets": [LOOKALIKES, EVERYDAY], "measured": tables}
+    write_text(folder / "classifier.json", json.dumps({**head.meta, **more}, indent=1) + "\n")
     for name, table in tables.items():
         print(name, json.dumps(table))
 

