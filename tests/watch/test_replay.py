@@ -98,6 +98,17 @@ def test_layers_that_fail_are_seen_where_the_verdict_does_not_show_it() -> None:
     assert {alarm.evidence["of"] for alarm in alarms} == {"failed"}
 
 
+def test_series_that_never_vary_cost_nothing() -> None:
+    sides = [guard_rows(300, 0), guard_rows(200, 1, mixture=0.3)]
+    plain = [replay(traffic(sides[0]), traffic(sides[1]), NONE, Settings())[0]]
+    for row in (*sides[0], *sides[1]):
+        row["layers"] += [{"name": f"flat{n}", "score": 0.0} for n in range(5)]
+    plain.append(replay(traffic(sides[0]), traffic(sides[1]), NONE, Settings())[0])
+    first, second = ([(a.row, a.threshold) for a in alarms if a.kind == "cusum"] for alarms in plain)
+    assert first
+    assert first == second
+
+
 def test_near_the_threshold_means_within_delta_of_it() -> None:
     rows = [{"id": n, "score": score} for n, score in enumerate((0.29, 0.3, 0.4, 0.5, 0.51, 0.6))]
     ours, _, _ = columns_of(traffic(rows), traffic(rows), threshold=0.4, delta=0.101)
