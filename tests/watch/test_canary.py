@@ -93,4 +93,4 @@ def test_a_swapped_model_is_caught_in_one_round(server: ThreadingHTTPServer, tmp
     server.refuses = False  # type: ignore[attr-defined]
     alarms, measured, _ = run_canaries(name, tmp_path / "accepted", tmp_path / "rounds", limit=12)
     assert measured[0].n == 12
-    assert {alarm["evidence"]["of"] for alarm in alarms} == {"harmful_requests/harmful_refused"}
+    assert "harmful_requests/harmful_refused" in {alarm["evidence"]["of"] for alarm in alarms}
