@@ -17,7 +17,7 @@ from charter.watch.replay import Settings, replay, windows
 NONE = ({}, {})
 
 
-@pytest.mark.parametrize(("n", "runs"), [(100, 30), pytest.param(500, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "runs"), [(100, 30), pytest.param(500, 25, marks=pytest.mark.slow)])
 def test_a_whole_replay_without_change_raises_any_alarm_at_most_so_often(n: int, runs: int) -> None:
     alpha, alarms = 0.05, 0
     for seed in range(runs):
