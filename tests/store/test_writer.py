@@ -61,6 +61,7 @@ def test_the_same_event_is_written_once(engine: Engine, tmp_path: Path) -> None:
         writer.put([row(0, event=event), row(1)])
         assert writer.flush(20)
         assert count(engine) == 2
+    assert not (tmp_path / "spool/rejected.jsonl").exists()
 
 
 def test_a_row_that_cannot_be_stored_is_refused_before_the_spool(engine: Engine, tmp_path: Path) -> None:
@@ -126,6 +127,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(url: str, tmp_path: Path) -> N
     with engine.connect() as connection:
         ids = [int(one[1:]) for one in connection.execute(select(verdicts.c.row_id)).scalars()]
     assert len(ids) == len(set(ids))
+    assert not (tmp_path / "spool/rejected.jsonl").exists()
     # Between two processes one put of seven may be missing: it was never acknowledged.
     missing = set(range(begin)) - set(ids)
     assert len(missing) <= 3 * 7

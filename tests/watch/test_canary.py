@@ -88,11 +88,9 @@ def test_a_swapped_model_is_caught_in_one_round(server: ThreadingHTTPServer, tmp
 
     name = f"openai:http://127.0.0.1:{server.server_port}/v1#m"
     measure(name, ["harmful_requests"], tmp_path / "accepted", 12, 0)
-    same, measured, _ = run_canaries(name, tmp_path / "accepted", tmp_path / "rounds", limit=12)
-    assert same == []
-    assert measured[0].n == 12
-    server.refuses = False  # type: ignore[attr-defined]
-    alarms, _, _ = run_canaries(name, tmp_path / "accepted", tmp_path / "rounds", limit=12)
-    assert {alarm["evidence"]["of"] for alarm in alarms} == {"harmful_requests/harmful_refused"}
     with pytest.raises(UserError, match="no log of the suite"):
         run_canaries(name, tmp_path / "accepted", tmp_path / "rounds", suites=["knowledge"])
+    server.refuses = False  # type: ignore[attr-defined]
+    alarms, measured, _ = run_canaries(name, tmp_path / "accepted", tmp_path / "rounds", limit=12)
+    assert measured[0].n == 12
+    assert "harmful_requests/harmful_refused" in {alarm["evidence"]["of"] for alarm in alarms}

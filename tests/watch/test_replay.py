@@ -17,7 +17,7 @@ from charter.watch.replay import Settings, replay, windows
 NONE = ({}, {})
 
 
-@pytest.mark.parametrize(("n", "runs"), [(100, 30), pytest.param(500, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n", "runs"), [(100, 30), pytest.param(500, 25, marks=pytest.mark.slow)])
 def test_a_whole_replay_without_change_raises_any_alarm_at_most_so_often(n: int, runs: int) -> None:
     alpha, alarms = 0.05, 0
     for seed in range(runs):
@@ -96,6 +96,17 @@ def test_layers_that_fail_are_seen_where_the_verdict_does_not_show_it() -> None:
         row["layers"].append({"name": "pii", "status": "failed", "verdict": "allow", "score": None, "ms": 0.1})
     alarms, _ = replay(traffic(guard_rows(400, 2)), traffic(stream), NONE, Settings())
     assert {alarm.evidence["of"] for alarm in alarms} == {"failed"}
+
+
+def test_series_that_never_vary_cost_nothing() -> None:
+    sides = [guard_rows(300, 0), guard_rows(200, 1, mixture=0.3)]
+    plain = [replay(traffic(sides[0]), traffic(sides[1]), NONE, Settings())[0]]
+    for row in (*sides[0], *sides[1]):
+        row["layers"] += [{"name": f"flat{n}", "score": 0.0} for n in range(5)]
+    plain.append(replay(traffic(sides[0]), traffic(sides[1]), NONE, Settings())[0])
+    first, second = ([(a.row, a.threshold) for a in alarms if a.kind == "cusum"] for alarms in plain)
+    assert first
+    assert first == second
 
 
 def test_near_the_threshold_means_within_delta_of_it() -> None:

@@ -144,14 +144,19 @@ def _drift(
 def _streaming(
     stream: Traffic, reference: Columns, live: Columns, settings: Settings, progress: Progress
 ) -> list[Alarm]:
-    series = {**{name: ("number", name) for name in live.numbers}, **{name: ("share", name) for name in live.shares}}
+    every = {
+        name: (table[name], other[name])
+        for table, other in ((reference.numbers, live.numbers), (reference.shares, live.shares))
+        for name in other
+    }
+    # What never varies on either side cannot alarm, and would take its share of the false alarms from the others.
+    series = {name: pair for name, pair in every.items() if np.unique(np.concatenate(pair), equal_nan=True).size > 1}
     alarms = []
-    for number, name in enumerate(series):
-        table, other = (reference.numbers, live.numbers) if name in live.numbers else (reference.shares, live.shares)
+    for number, (name, (known, values)) in enumerate(series.items()):
         alpha = settings.alpha * STREAM_PART / len(series)
-        for found in detect(table[name], other[name], len(stream), alpha, _seed(settings.seed, name)):
+        for found in detect(known, values, len(stream), alpha, _seed(settings.seed, name)):
             clause = live.clause_of.get(name)
-            evidence = _stream_evidence(found, name, stream, other[name])
+            evidence = _stream_evidence(found, name, stream, values)
             alarms.append(
                 Alarm(found.row, stream.times[found.row], found.detector, clause, found.statistic, found.threshold,
                       evidence)
