@@ -95,7 +95,8 @@ def claims(found: dict[str, Any]) -> list[Claim]:
         none_below, some_above = min(by.values()) > -margin, max(by.values()) > margin
         seen = (
             f"best reward up to KL {', '.join(f'{band:g}' for band in by)}: DPO ahead by "
-            f"{', '.join(number(value, 3) for value in by.values())}; twice a difference's standard error is {number(margin, 3)}"
+            f"{', '.join(number(value, 3) for value in by.values())}; twice a difference's standard error is "
+            f"{number(margin, 3)}"
         )
         rows.append(Claim(text, some_above if none_below else False, seen))
     return rows
