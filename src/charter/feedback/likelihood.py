@@ -174,7 +174,7 @@ class LoggedLikelihood:
         answered = [key for key, one in fresh.items() if not isinstance(one, str)]
         entry = {
             "of": self._digest,
-            "option questions answered": len(answered),
+            "likelihood questions answered": len(answered),
             "prompt tokens": prompt_tokens,
             "completion tokens": completion_tokens,
         }
