@@ -180,11 +180,13 @@ def page(found: dict[str, Any]) -> None:
     parts = [
         "## Numbers",
         table(head, rows),
-        f"How: {found['pairs']} pairs, batches of {found['how']['batch_size']}, rate {found['how']['learning_rate']} "
-        f"falling to 0; {found['looks']} looks of {found['prompts']} requests with one completion each. *wins*: better "
+        f"How: {found['pairs']} pairs, batches of {found['how']['batch_size']}, rate {found['how']['learning_rate']}; "
+        f"{found['looks']} looks of {found['prompts']} requests with one completion each. *wins*: better "
         "than the reference's own completion of the same request. The implicit reward, log π/reference, is read on "
         "held-out completions of the reference. One seed of the world and of the runs; a best look is the highest of "
-        "six, so chance makes falls a little too large.",
+        "six, so chance makes falls a little too large. No look was further away than "
+        f"d = {number(max(distance(c) for run in found['runs'].values() for c in run['checks']), 1)}: what lies beyond "
+        "was not seen.",
     ]
     title = "Over-optimisation of direct alignment (Rafailov et al. 2024)"
     write_page(DOCS / f"{NAME}.md", title, OPENING, claims(found), parts, found)

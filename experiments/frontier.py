@@ -77,9 +77,21 @@ def by_band(looks: Sequence[dict[str, float]]) -> list[float | None]:
 
 
 def ahead(found: dict[str, Any], one: str, other: str) -> dict[float, float]:
-    """By how much a method's frontier is above another's, by the KLs that both reached."""
-    both = zip(BANDS, by_band(at(found, one)), by_band(at(found, other)), strict=True)
-    return {band: a - b for band, a, b in both if a is not None and b is not None}
+    """By how much a method's frontier is above another's, by KL: where both were looked at three times or more between
+    that KL and the one before. Looks that two runs have in common count once.
+    """
+    sides = [at(found, one), at(found, other)]
+    both = zip((0.0, *BANDS), BANDS, by_band(sides[0]), by_band(sides[1]), strict=False)
+    return {
+        high: a - b
+        for low, high, a, b in both
+        if a is not None and b is not None and all(between(looks, low, high) >= 3 for looks in sides)
+    }
+
+
+def between(looks: Sequence[dict[str, float]], low: float, high: float) -> int:
+    """How many different looks have a KL above `low` and up to `high`."""
+    return len({(round(one["kl"], 1), round(one["reward"], 2)) for one in looks if low < one["kl"] <= high})
 
 
 def claims(found: dict[str, Any]) -> list[Claim]:
@@ -92,6 +104,11 @@ def claims(found: dict[str, Any]) -> list[Claim]:
         ("ppo-gt", "… and above that of PPO with the true reward"),
     ):
         by = ahead(found, "dpo", other)
+        if not by:
+            rows.append(
+                Claim(text, None, "the two were hardly looked at at the same KLs: the runs passed them too fast")
+            )
+            continue
         none_below, some_above = min(by.values()) > -margin, max(by.values()) > margin
         seen = (
             f"best reward up to KL {', '.join(f'{band:g}' for band in by)}: DPO ahead by "

@@ -174,6 +174,15 @@ def test_a_frontier_is_the_best_up_to_a_kl() -> None:
     assert frontier.by_band([{"kl": 3.0, "reward": 0.5}])[0] is None
 
 
+def test_frontiers_are_compared_where_both_were_looked_at() -> None:
+    often = [{"kl": 2.5 + i / 2, "reward": 0.5 + i / 50} for i in range(3)]
+    once = [{"kl": 3.0, "reward": 0.9}] * 5
+    runs = {"a": {"method": "dpo", "looks": often}, "b": {"method": "ppo", "looks": once}}
+    assert frontier.ahead({"runs": runs}, "dpo", "ppo") == {}
+    runs["b"]["looks"] = [{**look, "reward": look["reward"] - 0.1} for look in often]
+    assert frontier.ahead({"runs": runs}, "dpo", "ppo") == {4.0: pytest.approx(0.1)}
+
+
 @pytest.mark.parametrize(
     ("kl", "gold", "stable"),
     [([0, 1, 2], [0, 1, 2], True), ([0, -3, 2], [0, 1, 2], False), ([0, 1, 2], [0, 2, 0.5], False)],
