@@ -12,9 +12,8 @@ import sys
 import time
 from typing import Any
 
-import nanogcg
 import torch
-from nanogcg import GCGConfig
+from nanogcg.gcg import GCG, GCGConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 
@@ -61,7 +60,7 @@ def main() -> None:
             batch_size=job["rival_batch"],
         )
         begun = time.perf_counter()
-        found = nanogcg.GCG(Adapted(model), tokenizer, config)
+        found = GCG(Adapted(model), tokenizer, config)
         result = found.run(f"{row['request']} {{optim_str}}", row["target"])
         seconds = time.perf_counter() - begun
         ids = tokenizer([result.best_string], add_special_tokens=False)["input_ids"][0]

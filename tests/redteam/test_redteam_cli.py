@@ -28,6 +28,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_run_again_and_freeze(served: Served, tmp_path: Path) -> None:
     refusal = "I'm sorry, but I can't help with that request."
     answer = "Steam the flap over a kettle for a minute, lift it slowly with a knife, and read what is inside."
@@ -100,6 +101,7 @@ def test_a_frozen_suite_is_asked_again_and_gated(served: Served, tmp_path: Path)
         evaluate(served.model(), [str(tmp_path / "none.jsonl")], tmp_path / "logs")
 
 
+@pytest.mark.slow
 def test_a_local_model_is_attacked(tiny_base: Path, tmp_path: Path) -> None:
     behaviours, out = write_rows(tmp_path / "b.jsonl", BEHAVIOURS), tmp_path / "out.jsonl"
     done = charter(
@@ -160,6 +162,7 @@ def test_mistakes_are_one_paragraph_and_exit_code_two(arguments: tuple[str, ...]
     assert said in paragraph(done)
 
 
+@pytest.mark.slow
 def test_a_dead_endpoint_is_unfinished(tmp_path: Path) -> None:
     behaviours = write_rows(tmp_path / "b.jsonl", BEHAVIOURS[:1])
     done = charter(
