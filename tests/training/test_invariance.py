@@ -118,7 +118,8 @@ def test_splitting_a_batch_changes_neither_loss_nor_weights(
     one_row = weights_after(groups, method, 10_000, lora=lora)
     split = weights_after(groups[::-1], method, budget, lora=lora)
     start = dict((with_lora(tiny_model()) if lora else tiny_model()).named_parameters())
-    assert split[0] == pytest.approx(one_row[0], rel=1e-4)
+    # Robust DPO's loss is a difference of terms of order one, which can all but cancel: rounding is absolute there.
+    assert split[0] == pytest.approx(one_row[0], rel=1e-4, abs=1e-6)
     for name, weight in one_row[1].items():
         torch.testing.assert_close(split[1][name], weight, atol=1e-4, rtol=1e-4)
     assert any((weight - start[name]).abs().max() > 1e-2 for name, weight in one_row[1].items())

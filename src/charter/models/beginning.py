@@ -30,11 +30,15 @@ def alike(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 
 def side_by_side(prompts: Sequence[tuple[int, ...]], lengths: Sequence[int]) -> list[int]:
-    """An order in which prompts that begin alike follow each other: sets by their longest, longest first; so inside.
+    """An order in which prompts that begin alike follow each other, where that saves enough: sets by their longest,
+    longest first, and so inside. All others, which share no more than what every prompt begins with, are one set.
 
     lengths: tokens that each may grow to.
     """
-    starts = [prompt[:_SET] for prompt in prompts]
+    starts: list[tuple[int, ...]] = [()] * len(prompts)
+    for places in _worthwhile(prompts):
+        for place in places:
+            starts[place] = prompts[place][:_SET]
     longest: dict[tuple[int, ...], int] = {}
     for start, length in zip(starts, lengths, strict=True):
         longest[start] = max(longest.get(start, 0), length)
@@ -46,16 +50,29 @@ def prefill_sets(prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
 
     What all prompts of a set begin with is computed once: mixed with others, prompts under one clause share nothing.
     """
+    apart = _worthwhile(prompts)
+    taken = {place for places in apart for place in places}
+    rest = [place for place in range(len(prompts)) if place not in taken]
+    return [*apart, rest] if rest else apart
+
+
+def own_share(first: tuple[int, ...], prompt: tuple[int, ...], shared: int) -> int:
+    """How many tokens of `prompt` are computed with `first` already, beyond the `shared` that all prompts begin with;
+    0 when they are too few to count on."""
+    more = alike(first, prompt) - shared
+    return more if more >= _SET else 0
+
+
+def _worthwhile(prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Sets of places whose prompts begin alike by enough more than all prompts do."""
     by_start: dict[tuple[int, ...], list[int]] = {}
     for place, prompt in enumerate(prompts):
         by_start.setdefault(prompt[:_SET], []).append(place)
-    if len(by_start) == 1:
-        return [list(range(len(prompts)))]
-    apart, rest = [], []
+    shared = common_beginning(prompts)
+    found = []
     for places in by_start.values():
-        saved = common_beginning([prompts[place] for place in places]) * (len(places) - 1)
-        if saved >= _SAVED:
-            apart.append(places)
-        else:
-            rest += places
-    return [*apart, sorted(rest)] if rest else apart
+        more = common_beginning([prompts[place] for place in places]) - shared
+        # Computed apart, a set computes again what all begin with.
+        if more * (len(places) - 1) - shared >= _SAVED:
+            found.append(places)
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from charter.models.beginning import alike, prefill_sets, side_by_side
+from charter.models.beginning import common_beginning, own_share, prefill_sets, side_by_side
 from charter.models.generation.attention import DecodePlan, LaneStep, PrefillPlan, Segment
 from charter.models.generation.cache import Lane, Row, lane_capacity
 from charter.models.generation.plain import PlainBatches
@@ -74,6 +74,7 @@ class Engine:
         self._waiting: dict[tuple[int, ...], _Waiting] = {}
         self._lanes: dict[int, Lane] = {}
         self._done: list[Finished] = []
+        self._shared = 0
         self._attached = False
         self._plain: PlainBatches | None = None
         self.plain_because = why_plain(self.model)
@@ -117,7 +118,9 @@ class Engine:
         with self.attached():
             # No long straggler is left for the end, and a prefill computes what its prompts begin with once.
             lengths = [len(request.prompt_ids) + request.sampling.max_tokens for request in requests]
-            for index in side_by_side([request.prompt_ids for request in requests], lengths):
+            prompts = [request.prompt_ids for request in requests]
+            self._shared = common_beginning(prompts)
+            for index in side_by_side(prompts, lengths):
                 self.add(requests[index])
             while self.busy:
                 for finished in self.step():
@@ -203,8 +206,9 @@ class Engine:
             if group.logits_1V is None:
                 held = group.held if group.requests else None
                 fresh.append((group, Segment(group.prompt_ids, lane, slots, held)))
-                # What it begins with like the others is computed once.
-                tokens += len(group.prompt_ids) - (len(fresh) > 1 and alike(fresh[0][0].prompt_ids, group.prompt_ids))
+                tokens += len(group.prompt_ids)
+                if len(fresh) > 1:
+                    tokens -= own_share(fresh[0][0].prompt_ids, group.prompt_ids, self._shared)
                 self.stats.shared_prompts += count - 1
             else:
                 for layer, (keys, values) in group.held.items():
