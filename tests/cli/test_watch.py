@@ -24,6 +24,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return reference, write_rows(tmp_path / "stream.jsonl", guard_rows(60, 1) + guard_rows(200, 2, mixture=0.3))
 
 
+@pytest.mark.slow
 def test_from_traffic_to_a_report(files: tuple[Path, Path], tmp_path: Path) -> None:
     reference, stream = files
     given = ["--reference", reference, "--stream", stream, "--embed", "none"]
