@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from charter.models import waiting
 from charter.recipes.rewards import check_rewards, reward_of
 from charter.records import Exchange, user_prompt
-from charter.training import reward_endpoint
 from charter.training.reward_endpoint import EndpointReward
 from charter.training.reward_sources import RewardPart
 
@@ -52,7 +52,7 @@ class Served:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Served]]:
-    monkeypatch.setattr(reward_endpoint, "_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(waiting, "BACKOFF_SECONDS", 0.001)
     servers: list[Served] = []
 
     def start(answer: Answer) -> Served:

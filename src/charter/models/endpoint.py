@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from charter.errors import UserError
+from charter.models.waiting import pause_seconds
 from charter.ports import Progress
 from charter.records import Completion, Conversation, Finish, Sampling
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _PREFIX = "openai:"
-_BACKOFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30.0
 _TOP_LOGPROBS = 20
 
 Q = TypeVar("Q")
@@ -167,16 +165,15 @@ class EndpointModel:
                 reason = f"HTTP {error.status_code}: {error.message}"
                 if error.status_code not in (408, 409, 429) and error.status_code < 500:
                     raise _Failed(reason, passing=False) from None
-                wait = _retry_after(error.response.headers.get("retry-after"))
+                asked = error.response.headers.get("retry-after")
             except APIConnectionError as error:  # time-outs are connection errors too
-                reason, wait = f"{type(error).__name__}: {error} ({self._base_url})", None
+                reason, asked = f"{type(error).__name__}: {error} ({self._base_url})", None
             except (OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
                 # An answer that does not follow the protocol: asking again would give the same.
                 reason = f"the server's answer is not a chat completion ({type(error).__name__}: {error})"
                 raise _Failed(reason, passing=False) from None
             if attempt + 1 < self._attempts:
-                backoff = _BACKOFF_SECONDS * 2**attempt * random.uniform(0.75, 1.25)
-                await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, backoff if wait is None else wait))
+                await asyncio.sleep(pause_seconds(attempt, asked))
         raise _Failed(reason, passing=True)
 
     async def _turn(self) -> None:
@@ -265,11 +262,3 @@ def _options(answer: Any, options: Sequence[str]) -> tuple[float, ...]:
     seen = {option: max(mine) for option in options if (mine := [value for token, value in top if token == option])}
     least = min(value for _, value in top) if seen else -math.inf
     return tuple(seen.get(option, least) for option in options)
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds the server asked to wait, when it said so as a number."""
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
-        return None

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 
+from charter.models.waiting import pause_seconds
 from charter.ports import Progress
 from charter.records import Exchange, Rewarded
-
-_BACKOFF_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30.0
 
 
 class EndpointReward:
@@ -45,7 +42,7 @@ class EndpointReward:
     def _ask(self, client: httpx.Client, rows: Sequence[Exchange]) -> list[Rewarded]:
         body = {"rows": [_asked(row) for row in rows]}
         reason = ""
-        for wait in self._waits():
+        for attempt in range(self._attempts):
             try:
                 answer = client.post(self.name, json=body)
             except httpx.TransportError as error:
@@ -53,18 +50,12 @@ class EndpointReward:
             else:
                 if answer.is_success:
                     return _read(answer, rows)
-                reason, asked = f"HTTP {answer.status_code}: {answer.text[:200]}", _seconds(answer)
+                reason, asked = f"HTTP {answer.status_code}: {answer.text[:200]}", answer.headers.get("retry-after")
                 if answer.status_code not in (408, 429) and answer.status_code < 500:
                     break
-            if wait is not None:
-                time.sleep(min(_LONGEST_WAIT_SECONDS, wait if asked is None else asked))
+            if attempt + 1 < self._attempts:
+                time.sleep(pause_seconds(attempt, asked))
         return [Rewarded(row.id, unscored=f"the reward endpoint failed: {reason}") for row in rows]
-
-    def _waits(self) -> Iterator[float | None]:
-        """Seconds to wait after each attempt; None after the last."""
-        for attempt in range(self._attempts - 1):
-            yield _BACKOFF_SECONDS * 2**attempt * random.uniform(0.75, 1.25)
-        yield None
 
 
 def _asked(row: Exchange) -> dict[str, Any]:
@@ -90,11 +81,3 @@ def _rewarded(identity: str, found: Mapping[str, Any] | None) -> Rewarded:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return Rewarded(identity, unscored=f"the reward endpoint gave {str(value)[:60]!r}, which is no finite number")
     return Rewarded(identity, float(value))
-
-
-def _seconds(answer: httpx.Response) -> float | None:
-    """Seconds that the server asked to wait, when it said so as a number."""
-    try:
-        return max(0.0, float(answer.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
