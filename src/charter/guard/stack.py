@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future, TimeoutError
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from charter.guard.subject import Subject, last_user
+from charter.guard.subject import Subject
 from charter.guard.verdicts import (
     STOPS,
     Decision,
@@ -25,7 +25,7 @@ from charter.guard.verdicts import (
     worst,
 )  # fmt: skip
 from charter.guard.workers import Workers
-from charter.records import Conversation, user_prompt
+from charter.records import Conversation, asked_of, user_prompt
 
 OnError = Literal["closed", "open"]
 DEADLINE_SECONDS: Final = 5.0
@@ -84,7 +84,7 @@ class Stack:
         context: documents or tool results supplied beside the prompt; they are searched for instructions.
         """
         conversation = user_prompt(prompt) if isinstance(prompt, str) else prompt
-        return self._decide(Subject(last_user(conversation), "input", conversation, context))
+        return self._decide(Subject(asked_of(conversation), "input", conversation, context))
 
     def check_output(self, prompt: Conversation | str, completion: str, context: str = "") -> Decision:
         """Check what a model said. Spans point into the completion.

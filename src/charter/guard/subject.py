@@ -8,7 +8,7 @@ from typing import Final
 
 from charter.guard.decoding import Plain, plain
 from charter.guard.verdicts import Side
-from charter.records import Conversation
+from charter.records import Conversation, asked_of
 
 EARLIER: Final = 3
 """Earlier user messages that are read along with the last."""
@@ -53,10 +53,4 @@ class Subject:
     @property
     def asked(self) -> str:
         """What the completion answers: the last user message, or the whole prompt when there is none."""
-        return last_user(self.conversation)
-
-
-def last_user(conversation: Conversation) -> str:
-    """The last user message, or all messages when there is none."""
-    users = [message.content for message in conversation if message.role == "user"]
-    return users[-1] if users else "\n".join(message.content for message in conversation)
+        return asked_of(self.conversation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from charter.errors import UserError
+from charter.records import Exchange, Score, asked_of
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 
@@ -41,3 +42,25 @@ def weights_digest(name: str) -> str | None:
     """sha256 of the weights that ship for a judge of that name; None when none do."""
     path = WEIGHTS / f"{name}.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest() if "/" not in name and path.is_file() else None
+
+
+def scored(
+    name: str,
+    rows: Sequence[Exchange],
+    chances: Callable[[Sequence[str], Sequence[str]], Tensor],
+    told: Callable[[Any], tuple[str, float]],
+) -> list[Score]:
+    """One score per row, same order, same ids; an empty completion is unscored.
+
+    chances: (N, …) of prompts and completions.  told: label and score from one row of it, as Python numbers.
+    """
+    live = [row for row in rows if row.completion.strip()]
+    found = iter(chances([asked_of(row.prompt) for row in live], [row.completion for row in live]).tolist())
+    scores = []
+    for row in rows:
+        if not row.completion.strip():
+            scores.append(Score(row.id, name, unscored="empty completion"))
+            continue
+        label, score = told(next(found))
+        scores.append(Score(row.id, name, label=label, score=score))
+    return scores

@@ -18,7 +18,7 @@ from charter.records.examples import (
 )
 from charter.records.jsonl import as_row, parse_jsonl, read_jsonl, write_jsonl, write_text
 from charter.records.made import Asked, Made, asked, made_from
-from charter.records.messages import Conversation, Message, Role, conversation_of, user_prompt
+from charter.records.messages import Conversation, Message, Role, asked_of, conversation_of, user_prompt
 
 __all__ = [
     "Asked",
@@ -42,6 +42,7 @@ __all__ = [
     "Word",
     "as_row",
     "asked",
+    "asked_of",
     "conversation_of",
     "demonstration_from",
     "made_from",

@@ -49,3 +49,9 @@ def conversation_of(row: Mapping[str, Any], where: str) -> Conversation:
             raise UserError(f"{where}: a message's content must be a string; got {str(content)[:60]!r}.")
         turns.append(Message(turn["role"], content or ""))
     return tuple(turns)
+
+
+def asked_of(prompt: Conversation) -> str:
+    """The text that the completion answers: the last user message, or the whole prompt when there is none."""
+    users = [message.content for message in prompt if message.role == "user"]
+    return users[-1] if users else "\n".join(message.content for message in prompt)
